@@ -46,7 +46,11 @@ type Op struct {
 
 // Millis is TTL in milliseconds, rounded up, and at least 1: what an operation puts there exists for a moment at least.
 func (op Op) Millis() int64 {
-	return max(1, int64((op.TTL+time.Millisecond-1)/time.Millisecond))
+	ms := int64(op.TTL / time.Millisecond)
+	if op.TTL%time.Millisecond > 0 {
+		ms++
+	}
+	return max(1, ms)
 }
 
 // OpKind names an operation of the protocol.
