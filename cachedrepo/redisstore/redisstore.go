@@ -1,0 +1,161 @@
+// Package redisstore keeps a cachedrepo.Cache in Redis 7.0 or later: a single server, one behind Sentinel, or a Cluster.
+//
+// A hit is one GET, a batch of hits one MGET, a miss one SET more; every other batch is one run of a Lua script that is
+// store.Step on the server. On a Cluster there is a command for each key, in one pipeline for each node.
+//
+// The client is the application's: it is never closed here, and its settings decide how long a dead server is waited
+// for. See Tune, Store.Check and Store.Warnings.
+package redisstore
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/redis/go-redis/v9"
+
+	"github.com/asidego/aside/cachedrepo/store"
+)
+
+// Store is a store.Store on a Redis client.
+type Store struct {
+	client  redis.UniversalClient
+	cluster bool  // one key a command
+	unfit   error // what Do and Check answer for a client that must not be used
+
+	// obeys says that the client's commands end at the context's deadline.
+	obeys bool
+	// slots bounds the commands that were left behind by callers who did not wait for them.
+	slots chan struct{}
+
+	persist  atomic.Bool // tokens carry no Redis expiry, see Check
+	plain    atomic.Bool // the server does not know script flags
+	noSetGet atomic.Bool // the server does not know SET NX GET
+
+	mu       sync.Mutex
+	settings []string // of the client, found by New
+	server   []string // of the server, found by the last Check
+}
+
+var _ store.Store = (*Store)(nil)
+
+const (
+	// maxAbandoned is far more than the connections that a pool has: a caller that finds no slot waits for one as it would
+	// wait for a connection.
+	maxAbandoned = 1024
+	// prompt is the longest wait for a context's deadline that may stand in for noticing its cancellation.
+	prompt = 250 * time.Millisecond
+)
+
+// New returns a store on client. A client that must not be used (a Ring, whose keys move and come back old, or a Cluster
+// client that reads from replicas) is refused by Check and by every Do.
+func New(client redis.UniversalClient) *Store {
+	s := &Store{client: client, slots: make(chan struct{}, maxAbandoned)}
+	s.inspect()
+	return s
+}
+
+// Do runs ops. With a client that does not watch deadlines (redis.Options.ContextTimeoutEnabled is off) each call costs
+// a goroutine, which stays behind when ctx ends first; so it does for a ctx without a deadline in the near future, because
+// the client does not notice a cancellation while it waits for the server. Otherwise a cancellation is noticed at the
+// latest with ctx's deadline, within 250 ms.
+func (s *Store) Do(ctx context.Context, ops []store.Op, replies []store.Reply) error {
+	if s.unfit != nil {
+		return s.unfit
+	}
+	if len(replies) < len(ops) {
+		return fmt.Errorf("redisstore: %d operations and room for %d replies", len(ops), len(replies))
+	}
+	if len(ops) == 0 {
+		return nil
+	}
+	if err := ctx.Err(); err != nil {
+		return failure(ctx, err)
+	}
+	if s.direct(ctx) {
+		return failure(ctx, s.run(ctx, ops, replies))
+	}
+	return failure(ctx, s.detached(ctx, ops, replies))
+}
+
+// direct reports whether the client itself returns (nearly) as soon as ctx is done.
+func (s *Store) direct(ctx context.Context) bool {
+	if ctx.Done() == nil {
+		return true
+	}
+	deadline, ok := ctx.Deadline()
+	return s.obeys && ok && time.Until(deadline) <= prompt
+}
+
+// detached runs ops on copies of everything, so that the caller can go on with its own memory.
+func (s *Store) detached(ctx context.Context, ops []store.Op, replies []store.Reply) error {
+	ops = slices.Clone(ops)
+	for i := range ops {
+		ops[i].Value = bytes.Clone(ops[i].Value)
+	}
+	own := make([]store.Reply, len(ops))
+	err := s.await(ctx, func() error { return s.run(ctx, ops, own) })
+	if err == nil {
+		copy(replies, own)
+	}
+	return err
+}
+
+// await calls f in a goroutine and leaves it behind when ctx is done first.
+func (s *Store) await(ctx context.Context, f func() error) error {
+	select {
+	case s.slots <- struct{}{}:
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+	done := make(chan error, 1)
+	go func() {
+		defer func() { <-s.slots }()
+		done <- f()
+	}()
+	select {
+	case err := <-done:
+		return err
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
+
+func (s *Store) run(ctx context.Context, ops []store.Op, replies []store.Reply) error {
+	var again []int
+	var err error
+	if len(ops) == 1 && ops[0].Kind == store.Get { // the hit, and it is worth its own path
+		var over bool
+		replies[0], over, err = read(s.client.Get(ctx, ops[0].Key).Result())
+		if over {
+			again = []int{0}
+		}
+	} else {
+		again, err = s.send(ctx, s.plan(ctx, ops), ops, replies)
+	}
+	if err != nil || len(again) == 0 {
+		return err
+	}
+	// By the local clock these hold nothing but dead tokens. The script looks at the server's clock and removes them.
+	_, err = s.send(ctx, s.asked(ctx, ops, again), ops, replies)
+	return err
+}
+
+// read makes a reply of what GET and SET NX GET answer.
+func read(raw string, err error) (r store.Reply, over bool, _ error) {
+	switch {
+	case err == nil:
+		r, over = decode(raw, time.Now().UnixMilli())
+		return r, over, nil
+	case errors.Is(err, redis.Nil):
+		return store.Reply{}, false, nil
+	case is(err, "WRONGTYPE"):
+		return foreign(), false, nil
+	}
+	return r, false, err
+}

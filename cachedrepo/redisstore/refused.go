@@ -1,0 +1,66 @@
+package redisstore
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+	"time"
+
+	"github.com/redis/go-redis/v9"
+
+	"github.com/asidego/aside/cachedrepo/store"
+)
+
+// refusals are the errors of a server that is there and will not serve. It may go on serving reads to others meanwhile,
+// and whoever cannot write to it must not believe its reads either.
+var refusals = [...]string{
+	"MISCONF",     // the disk is full
+	"NOREPLICAS",  // fewer replicas than min-replicas-to-write
+	"READONLY",    // a replica, or a master that was demoted
+	"OOM",         // maxmemory and nothing to evict
+	"LOADING",     // reading its file
+	"BUSY",        // a script runs too long
+	"MASTERDOWN",  // a replica without its master
+	"CLUSTERDOWN", // slots without a master
+	"TRYAGAIN",    // a slot is on its way
+	"NOAUTH", "NOPERM", "WRONGPASS",
+}
+
+// serverError is the text of an error that the server sent, else empty.
+func serverError(err error) string {
+	var sent redis.Error
+	if err != nil && errors.As(err, &sent) {
+		return sent.Error()
+	}
+	return ""
+}
+
+func refused(err error) bool {
+	text := serverError(err)
+	code, _, _ := strings.Cut(text, " ")
+	for _, r := range refusals {
+		if code == r {
+			return true
+		}
+	}
+	return false
+}
+
+// failure is err as Do returns it: a refusal, the end of the context, or any other error of the way to the server.
+func failure(ctx context.Context, err error) error {
+	if err == nil {
+		return nil
+	}
+	if refused(err) {
+		return fmt.Errorf("redisstore: %w: %w", store.ErrRefused, err)
+	}
+	over := ctx.Err()
+	if deadline, ok := ctx.Deadline(); over == nil && ok && !time.Now().Before(deadline) {
+		over = context.DeadlineExceeded // the socket's timer is a moment ahead of the context's
+	}
+	if over != nil && !errors.Is(err, over) {
+		return fmt.Errorf("redisstore: %w: %w", over, err)
+	}
+	return fmt.Errorf("redisstore: %w", err)
+}
