@@ -15,7 +15,7 @@ type Finder[T any, K comparable] interface {
 	Find(ctx context.Context, key K) (T, error)
 
 	// FindMany returns, in the order of keys, the rows that exist. nil and repeated keys are fine: a key given twice
-	// gives its row once, at its first place.
+	// gives its row twice, each with memory of its own.
 	FindMany(ctx context.Context, keys []K) ([]T, error)
 
 	// FindBy is Find by a unique index: FindBy(ctx, BySKU.Eq("A-1")). It fails if the index, against its
