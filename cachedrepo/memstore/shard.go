@@ -104,12 +104,13 @@ func (s *shard) sweep(ms int64) {
 
 // evict drops what was not used for longest until the shard is within its bound. Live tokens stay: without them a reader
 // would fill what their writer is about to change, and nothing would repair it if the writer then died. They go to the
-// front, so that the next round does not meet them again.
+// front, so that the next round does not meet them again, and few of them a round, so that a write takes its time only.
 func (s *shard) evict(ms int64) {
-	for n := s.order.Len(); s.bytes > s.max && n > 0; n-- {
+	for spared := 0; s.bytes > s.max && spared < 64 && s.order.Len() > spared; {
 		at := s.order.Back()
-		if e := &at.Value.(*item).entry; held(e, ms) {
+		if held(&at.Value.(*item).entry, ms) {
 			s.order.MoveToFront(at)
+			spared++
 			continue
 		}
 		s.remove(at)

@@ -57,7 +57,9 @@ func TestInvariants(t *testing.T) {
 func invariants(t *rapid.T, before Entry, op Op, after Entry, r Reply, ms int64) {
 	expired := before.State == Absent || before.Expires <= ms
 	gone := before.State != after.State || before.Token != after.Token || string(before.Value) != string(after.Value)
-	fail := func(why string) { t.Fatalf("%s\nbefore %+v\nop     %+v\nafter  %+v\nreply  %+v", why, before, op, after, r) }
+	fail := func(why string) {
+		t.Fatalf("%s\nbefore %+v\nop     %+v\nafter  %+v\nreply  %+v", why, before, op, after, r)
+	}
 
 	switch {
 	case before.State == Value && !expired && gone:
