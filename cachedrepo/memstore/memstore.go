@@ -67,7 +67,8 @@ func (s *Store) Do(ctx context.Context, ops []store.Op, replies []store.Reply) e
 		return fmt.Errorf("memstore: %w", err)
 	}
 	for i := range ops {
-		replies[i] = s.shard(ops[i].Key).do(&ops[i], s.clock)
+		// The operations of a call count as a microsecond apart: at the same moment two could make the same nonce.
+		replies[i] = s.shard(ops[i].Key).do(&ops[i], s.clock, time.Duration(i)*time.Microsecond)
 	}
 	return nil
 }

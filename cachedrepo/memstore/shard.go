@@ -35,11 +35,10 @@ func newShard(max int64) *shard {
 	return &shard{max: max, items: make(map[string]*list.Element)}
 }
 
-func (s *shard) do(op *store.Op, clock func() time.Time) store.Reply {
+func (s *shard) do(op *store.Op, clock func() time.Time, later time.Duration) store.Reply {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	// Read with the mutex held: so no operation sees an earlier moment than the one before it.
-	now := clock()
+	now := clock().Add(later) // read with the mutex held, in the order in which operations run
 
 	var before store.Entry
 	at := s.items[op.Key]

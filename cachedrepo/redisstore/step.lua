@@ -14,10 +14,11 @@ local LOST, REFUSED, HELD = 1, 2, 4
 local NOBODY = string.rep('\0', 16)
 local HOUR = 3600000
 
--- TIME is asked once, so that no two operations of a script disagree about what is over.
+-- The operations of a script count as a microsecond apart. Newer servers stop the clock for the time of a script, and two
+-- operations at the same moment could make the same nonce.
 local clock = redis.call('TIME')
-local sec, usec = tonumber(clock[1]), tonumber(clock[2])
-local now = sec * 1000 + math.floor(usec / 1000)
+local begin = tonumber(clock[1]) * 1000000 + tonumber(clock[2])
+local micros, now -- of the operation that runs; now is in milliseconds
 local persist = ARGV[1] == 'p'
 
 local function integer(n) return string.format('%.0f', n) end
@@ -115,7 +116,7 @@ local function without(ws, token)
 end
 
 local function nonce(salt, old)
-  local hex = redis.sha1hex(salt .. old .. integer(sec) .. '.' .. integer(usec))
+  local hex = redis.sha1hex(salt .. old .. integer(math.floor(micros / 1000000)) .. '.' .. integer(micros % 1000000))
   local b = {}
   for i = 1, 31, 2 do b[#b + 1] = string.char(tonumber(hex:sub(i, i + 1), 16)) end
   return table.concat(b)
@@ -201,8 +202,8 @@ local function write(key, raw, e, had)
   if e.state == INTENT then expires = last_deadline(e.writers) end
   if e.state == GENERATION then
     expires = math.max(expires or 0, last_deadline(e.writers))
-    -- It had tokens and no expiry, and has forgotten how long it was to live. Any time will do: a generation that goes
-    -- early costs its lists, nothing else.
+    -- Its last writer has left, it had no expiry meanwhile, and has forgotten how long it was to live. Any time will do: a
+    -- generation that goes early costs its lists, nothing else.
     if expires <= now then expires = now + HOUR end
   end
   if persist and e.writers and #e.writers > 0 then
@@ -214,6 +215,8 @@ end
 
 local replies = {}
 for i, key in ipairs(KEYS) do
+  micros = begin + i - 1
+  now = math.floor(micros / 1000)
   local at = 4 * i - 2
   local kind, token, value = tonumber(ARGV[at]), ARGV[at + 1], ARGV[at + 2]
   local expires = now + tonumber(ARGV[at + 3])
@@ -223,7 +226,13 @@ for i, key in ipairs(KEYS) do
   if e.state == GENERATION or e.writers then
     local pttl = redis.call('PTTL', key)
     had = pttl < 0 and -1 or now + pttl
-    if e.state == GENERATION then e.expires = had end
+    if e.state == GENERATION then
+      -- At its last moment, or kept without an expiry by tokens that are all over by now.
+      local over = had <= now
+      if had == -1 then over = #e.writers == 0 end
+      e.expires = had
+      if over then e = { state = ABSENT } end
+    end
   end
 
   if kind >= STAMPS then

@@ -39,6 +39,9 @@ func (e Entry) Equal(o Entry) bool {
 // Step is the protocol: what op makes of e at the moment now of the server's clock, and what it answers. It is pure, it
 // is defined for every entry and operation, and it shares e.Value and op.Value with its result but changes neither.
 //
+// No two operations on a key may have the same now, to the microsecond: it is what makes a repeated operation's nonce a
+// new one. A store counts the operations of one call as a microsecond apart.
+//
 // An operation first drops what is past its deadline: a deadline is the first moment that it does not cover any more.
 // An operation on the wrong kind of key (a generation's on an entry, an entry's on a generation) changes nothing and
 // answers what is there; nobody can tell which of the two callers is mistaken.

@@ -37,17 +37,9 @@ func random(t *testing.T, h Harness) {
 		})
 		for range rapid.IntRange(1, 25).Draw(t, "batches") {
 			if h.Now != nil {
-				// At least a moment: a token that makes the same nonce twice within a microsecond is no history of a client.
 				h.Advance(time.Duration(rapid.IntRange(1, 12).Draw(t, "ms")) * time.Millisecond)
 			}
 			batch := rapid.SliceOfN(op, 1, 6).Draw(t, "batch")
-			if h.Now != nil {
-				for _, op := range batch { // one by one, with time between
-					m.do(t, op)
-					h.Advance(time.Millisecond)
-				}
-				continue
-			}
 			m.do(t, batch...)
 		}
 	})
