@@ -89,6 +89,7 @@ func entry(t *testing.T, client redis.UniversalClient, now func() time.Time, key
 
 func TestStore(t *testing.T) {
 	t.Run("miniredis", func(t *testing.T) {
+		t.Parallel()
 		storetest.Run(t, func(t *testing.T) storetest.Harness {
 			_, client, advance, now := mini(t)
 			return storetest.Harness{Store: New(client), Prefix: "p:", Advance: advance, Now: now,
@@ -96,6 +97,7 @@ func TestStore(t *testing.T) {
 		})
 	})
 	t.Run("miniredis, one key a command", func(t *testing.T) {
+		t.Parallel()
 		storetest.Run(t, func(t *testing.T) storetest.Harness {
 			_, client, advance, now := mini(t)
 			s := New(client)
@@ -119,18 +121,23 @@ func TestStore(t *testing.T) {
 	}
 	asItIs := func(*redis.Options) {}
 	t.Run("redis", func(t *testing.T) {
+		t.Parallel()
 		storetest.Run(t, real(asItIs, func(*Store) {}))
 	})
 	t.Run("redis, tokens without an expiry", func(t *testing.T) {
+		t.Parallel()
 		storetest.Run(t, real(asItIs, func(s *Store) { s.persist.Store(true) }))
 	})
 	t.Run("redis, one key a command", func(t *testing.T) {
+		t.Parallel()
 		storetest.Run(t, real(asItIs, func(s *Store) { s.cluster = true }))
 	})
 	t.Run("redis, without SET NX GET", func(t *testing.T) {
+		t.Parallel()
 		storetest.Run(t, real(asItIs, func(s *Store) { s.noSetGet.Store(true) }))
 	})
 	t.Run("redis, client with its defaults", func(t *testing.T) {
+		t.Parallel()
 		storetest.Run(t, real(func(o *redis.Options) {
 			o.ContextTimeoutEnabled, o.MaxRetries, o.DialerRetries = false, 0, 0
 		}, func(*Store) {}))
