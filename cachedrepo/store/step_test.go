@@ -287,6 +287,20 @@ func TestRepeatedCommand(t *testing.T) {
 	}
 }
 
+// TestClockThatStandsStill: while a generation lives, the nonce before is part of the next one, so that not even a clock
+// that was set back to the very moment brings it back.
+func TestClockThatStandsStill(t *testing.T) {
+	e := gen(tok(9), 3)
+	past := map[Token]bool{e.Token: true}
+	for _, kind := range []OpKind{Bump, Bump, Enter, Enter, Bump} {
+		e, _ = Step(e, Op{Kind: kind, Token: tok(1), TTL: ttl}, t0)
+		if past[e.Token] {
+			t.Fatalf("%v: the nonce %v is back", kind, e.Token)
+		}
+		past[e.Token] = true
+	}
+}
+
 func TestMillis(t *testing.T) {
 	for d, want := range map[time.Duration]int64{-time.Hour: 1, 0: 1, 1: 1, time.Millisecond: 1, time.Millisecond + 1: 2,
 		time.Second: 1000, 1<<63 - 1: 9223372036855} {

@@ -69,6 +69,11 @@ func sameKeyTwice(t *testing.T, h Harness) {
 		store.Op{Kind: store.Release, Key: key, Token: tok(3)},
 		store.Op{Kind: store.Get, Key: key})
 	m.do(t, store.Op{Kind: store.Get, Key: key}, store.Op{Kind: store.Get, Key: tag}, store.Op{Kind: store.Get, Key: key})
+
+	// A generation that goes and comes again within one call, with the same salt, is another one all the same.
+	tag = h.key()
+	stamps := store.Op{Kind: store.Stamps, Key: tag, Token: tok(1), TTL: long}
+	m.do(t, stamps, store.Op{Kind: store.Bump, Key: tag, Token: tok(1)}, stamps)
 }
 
 // largeBatch: a store cuts what is too long for one command, and keeps the order over the cuts.
