@@ -4,6 +4,7 @@ import (
 	"context"
 
 	"github.com/asidego/aside/model"
+	"github.com/asidego/aside/repo/internal/keyset"
 )
 
 // Finder is what a cache answers. A handler declares the one or two methods it needs; this is for Wrap.
@@ -65,7 +66,8 @@ type Page struct {
 	Limit int    // 0: 50; at most 1000
 }
 
-// Cursor is opaque and fit for a URL; another index's is an error.
+// Cursor is opaque and fit for a URL; another index's is an error. It is not secret: it holds the values of the order's
+// columns in the last row of its page, and a client can forge one that begins elsewhere in the same list.
 type Cursor string
 
 // List is a page.
@@ -73,3 +75,7 @@ type List[T any] struct {
 	Items []T
 	Next  Cursor // empty: that was all
 }
+
+// ErrCursor matches the error of ListBy for a cursor that is damaged or belongs to another index, order or value: the
+// client's mistake, not the server's.
+var ErrCursor = keyset.ErrCursor
