@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"reflect"
+	"slices"
 	"strings"
 
 	"github.com/lib/pq"
@@ -23,58 +24,81 @@ const (
 // FindMany returns, in the order of keys, the rows that exist. It sends one statement for each 10,000 keys, or 500 of
 // several columns; outside a transaction each has a snapshot of its own.
 //
-// PostgreSQL may consider a stored key equal to one that was asked for although they differ as Go values, as with the
-// collation of citext. Such rows are found by a statement of their own for each key that was left without an answer.
+// PostgreSQL may consider a stored key equal to one that was asked for although they differ as Go values: char(n),
+// citext, collations that ignore case. So where some textual keys are left without an answer and others are not, one
+// more statement asks for those, and if it finds anything, each gets a statement of its own.
 func (r *SQL[T, K]) FindMany(ctx context.Context, keys []K) ([]T, error) {
+	recs, err := r.findMany(ctx, keys)
+	return recs, fail(ctx, r.rel, "find many", fmt.Sprintf("(%d keys)", len(keys)), err)
+}
+
+func (r *SQL[T, K]) findMany(ctx context.Context, keys []K) ([]T, error) {
 	asked := make([][]model.Datum, len(keys)) // nil: a NULL in it, no row
 	first := make(map[any]int, len(keys))     // place in keys where a key is first asked for
 	var distinct [][]model.Datum
 	for i, key := range keys {
 		data, err := r.table.Row(key).Place().Data(nil)
 		if err != nil {
-			return nil, fail(ctx, r.rel, "find many", fmt.Sprint(key), err)
+			return nil, err
 		}
 		if model.HasNull(data) {
 			continue
 		}
 		asked[i] = data
-		if at := column.Lookup(data); !has(first, at) {
+		at := column.Lookup(data)
+		if _, again := first[at]; !again {
 			first[at] = i
 			distinct = append(distinct, data)
 		}
 	}
-	found := make(map[any]*T, len(distinct))
-	strays := false
-	size := arrayChunk
-	if len(r.rel.Key.Columns) > 1 {
-		size = rowsChunk
+	rows, err := r.atKeys(ctx, distinct)
+	if err != nil {
+		return nil, err
 	}
-	for len(distinct) > 0 {
-		n := min(size, len(distinct))
-		recs, err := r.atKeys(ctx, distinct[:n])
+	found := make(map[any]*T, len(rows))
+	for i := range rows {
+		data, err := r.rel.Key.Of(nil, &rows[i])
 		if err != nil {
-			return nil, fail(ctx, r.rel, "find many", fmt.Sprintf("(%d keys)", n), err)
+			return nil, err
 		}
-		for i := range recs {
-			data, err := r.rel.Key.Of(nil, &recs[i])
-			if err != nil {
-				return nil, fail(ctx, r.rel, "find many", "", err)
-			}
-			at := column.Lookup(data)
-			if has(first, at) {
-				found[at] = &recs[i]
-			} else {
-				strays = true
-			}
-		}
-		distinct = distinct[n:]
+		found[column.Lookup(data)] = &rows[i]
 	}
-	return r.inOrder(ctx, keys, asked, first, found, strays)
+	oneByOne, err := r.hidden(ctx, distinct, found)
+	if err != nil {
+		return nil, err
+	}
+	return r.inOrder(ctx, keys, asked, first, found, oneByOne)
+}
+
+// hidden tells whether keys without an answer may have a row among those found, under another spelling.
+func (r *SQL[T, K]) hidden(ctx context.Context, keys [][]model.Datum, found map[any]*T) (bool, error) {
+	var left [][]model.Datum
+	for _, data := range keys {
+		if _, ok := found[column.Lookup(data)]; !ok && r.ambiguous(data) {
+			left = append(left, data)
+		}
+	}
+	if len(left) == 0 || len(found) == 0 {
+		return false, nil
+	}
+	rows, err := r.atKeys(ctx, left)
+	return len(rows) > 0, err
+}
+
+// ambiguous tells whether SQL may call another key equal to this one. Numbers have one spelling, and so have arrays such
+// as uuid.UUID, which print themselves.
+func (r *SQL[T, K]) ambiguous(key []model.Datum) bool {
+	for i, c := range r.rel.Key.Columns {
+		if key[i].Kind == model.Text && r.rel.Columns[c].Type.Kind() != reflect.Array {
+			return true
+		}
+	}
+	return false
 }
 
 // inOrder gives each key its row; a key that was asked for before, a copy.
 func (r *SQL[T, K]) inOrder(
-	ctx context.Context, keys []K, asked [][]model.Datum, first map[any]int, found map[any]*T, strays bool,
+	ctx context.Context, keys []K, asked [][]model.Datum, first map[any]int, found map[any]*T, oneByOne bool,
 ) ([]T, error) {
 	recs := make([]T, 0, len(found))
 	for i, data := range asked {
@@ -83,7 +107,7 @@ func (r *SQL[T, K]) inOrder(
 		}
 		at := column.Lookup(data)
 		rec := found[at]
-		if rec == nil && strays {
+		if rec == nil && oneByOne {
 			one, err := r.Find(ctx, keys[i])
 			if errors.Is(err, model.ErrNotFound) {
 				continue
@@ -96,7 +120,7 @@ func (r *SQL[T, K]) inOrder(
 		if rec != nil && first[at] != i {
 			one, err := column.Clone(r.rel, rec)
 			if err != nil {
-				return nil, fail(ctx, r.rel, "find many", fmt.Sprint(keys[i]), err)
+				return nil, err
 			}
 			rec = one
 		}
@@ -109,26 +133,41 @@ func (r *SQL[T, K]) inOrder(
 
 // atKeys selects the rows with these keys, in any order.
 func (r *SQL[T, K]) atKeys(ctx context.Context, keys [][]model.Datum) ([]T, error) {
-	var a args
-	where := ""
-	if len(r.rel.Key.Columns) == 1 {
-		array, err := arrayOf(keys)
+	size, condition := arrayChunk, r.inArray
+	if len(r.rel.Key.Columns) > 1 {
+		size, condition = rowsChunk, r.inRows
+	}
+	var all []T
+	for some := range slices.Chunk(keys, size) {
+		var a args
+		where, err := condition(&a, some)
 		if err != nil {
 			return nil, err
 		}
-		where = r.text.list(r.rel.Key.Columns) + " = ANY(" + a.add(array) + ")"
-	} else {
-		rows := make([]string, len(keys))
-		for i, data := range keys {
-			values := make([]string, len(data))
-			for j, d := range data {
-				values[j] = a.add(d.Arg())
-			}
-			rows[i] = "(" + strings.Join(values, ", ") + ")"
+		recs, err := r.records(ctx, r.text.select1+" WHERE "+where+r.text.filter, a)
+		if err != nil {
+			return nil, err
 		}
-		where = "(" + r.text.list(r.rel.Key.Columns) + ") IN (" + strings.Join(rows, ", ") + ")"
+		all = append(all, recs...)
 	}
-	return r.records(ctx, r.text.select1+" WHERE "+where+r.text.filter, a)
+	return all, nil
+}
+
+func (r *SQL[T, K]) inArray(a *args, keys [][]model.Datum) (string, error) {
+	array, err := arrayOf(keys)
+	return r.text.list(r.rel.Key.Columns) + " = ANY(" + a.add(array) + ")", err
+}
+
+func (r *SQL[T, K]) inRows(a *args, keys [][]model.Datum) (string, error) {
+	rows := make([]string, len(keys))
+	for i, data := range keys {
+		values := make([]string, len(data))
+		for j, d := range data {
+			values[j] = a.add(d.Arg())
+		}
+		rows[i] = "(" + strings.Join(values, ", ") + ")"
+	}
+	return "(" + r.text.list(r.rel.Key.Columns) + ") IN (" + strings.Join(rows, ", ") + ")", nil
 }
 
 // arrayOf makes one argument of many values: an array in PostgreSQL's text form, whose type the server takes from the
@@ -144,9 +183,4 @@ func arrayOf(keys [][]model.Datum) (any, error) {
 		array = reflect.Append(array, v)
 	}
 	return pq.Array(array.Interface()).Value()
-}
-
-func has[V any](m map[any]V, key any) bool {
-	_, ok := m[key]
-	return ok
 }

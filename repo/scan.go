@@ -5,6 +5,7 @@ import (
 	"database/sql"
 	"errors"
 	"fmt"
+	"reflect"
 
 	"github.com/asidego/aside/model"
 )
@@ -73,12 +74,26 @@ func scanRow(rel *model.Relation, rows *sql.Rows, targets ...target) error {
 			ptrs = append(ptrs, t.rec)
 			continue
 		}
-		ptrs = append(ptrs, rel.Pointers(t.rec, t.columns)...)
+		for _, ptr := range rel.Pointers(t.rec, t.columns) {
+			ptrs = append(ptrs, scannable(ptr))
+		}
 	}
 	if err := rows.Scan(ptrs...); err != nil {
 		return explainScan(rel, rows, err, ptrs, targets)
 	}
 	return nil
+}
+
+// scannable makes a pointer to a named type of bytes, such as json.RawMessage, one to []byte: database/sql reads NULL
+// into the latter only.
+func scannable(ptr any) any {
+	if _, ok := ptr.(sql.Scanner); ok {
+		return ptr
+	}
+	if t := reflect.TypeOf(ptr).Elem(); t.Kind() == reflect.Slice && t.Elem().Kind() == reflect.Uint8 {
+		return reflect.ValueOf(ptr).Convert(reflect.TypeFor[*[]byte]()).Interface()
+	}
+	return ptr
 }
 
 // explainScan finds the column that cannot be read by reading the row again, one column at a time: database/sql says
