@@ -1,0 +1,43 @@
+package txhooks
+
+import (
+	"context"
+	"fmt"
+
+	"github.com/asidego/aside/model"
+)
+
+// Change is what became of one row: its image before and after. nil Before: inserted; nil After: deleted. The images may
+// be equal: columns that they do not hold can have changed.
+type Change struct {
+	Relation      *model.Relation
+	Before, After model.Image
+}
+
+// Subscriber is told how transactions end (the cache).
+type Subscriber interface {
+	// Ended is called once per transaction that reported changes, before the user's hooks, on a detached context without
+	// the transaction; it returns how many invalidations are pending. A transaction that is rolled back before COMMIT
+	// reports what Changed was told; one that reached COMMIT reports all changes, whatever the outcome.
+	Ended(ctx context.Context, o Outcome, changes []Change) (pending int)
+}
+
+// Subscribe has s told of all transactions of this *sql.DB that end from now on, whichever DB they run on, until cancel is
+// called. It ends by itself when nobody holds a DB over the pool or cancel any more.
+func (db *DB) Subscribe(s Subscriber) (cancel func()) { return db.pool.subscribe(s) }
+
+// Changed reports changes to the transaction in ctx, for repositories that know their images. It fails outside a
+// transaction of db. The images must not be written to afterwards.
+func (db *DB) Changed(ctx context.Context, changes ...Change) error {
+	f := db.frame(ctx)
+	if f == nil {
+		return fmt.Errorf("aside: Changed %w", errOutside)
+	}
+	f.tx.mu.Lock()
+	defer f.tx.mu.Unlock()
+	if err := f.tx.finished(); err != nil {
+		return err
+	}
+	f.tx.changes = append(f.tx.changes, changes...)
+	return nil
+}

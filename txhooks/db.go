@@ -1,0 +1,70 @@
+package txhooks
+
+import (
+	"context"
+	"database/sql"
+	"log/slog"
+	"time"
+
+	"github.com/jmoiron/sqlx"
+)
+
+// Config has working zero values.
+type Config struct {
+	HookTimeout time.Duration                          // for all hooks of one transaction, and again for all subscribers; 0: 5s
+	Scope       func(ctx context.Context) (any, error) // the tenant of a call; reserved: not called in this version
+	Logger      *slog.Logger                           // told of hooks that panic; nil: slog.Default()
+}
+
+// DB is a *sqlx.DB whose statements join the transaction in their context. It has the ExecContext, NamedExecContext,
+// GetContext, SelectContext, QueryContext, QueryRowContext, QueryxContext, QueryRowxContext and PrepareContext of
+// *sqlx.DB, hence fits sqlx.ExtContext and sqlc's DBTX. Outside Run the Exec methods open a transaction, the Query methods
+// are for reading, and PrepareContext fails: such a statement would never join a transaction. There is no Begin.
+// Two DBs over one *sql.DB share their transactions and subscribers.
+type DB struct {
+	conn   *sqlx.DB
+	pool   *pool
+	config Config
+}
+
+// New does not connect.
+func New(db *sqlx.DB, cfg Config) *DB {
+	if cfg.HookTimeout == 0 {
+		cfg.HookTimeout = hookTimeout
+	}
+	return &DB{conn: db, pool: poolOf(db.DB), config: cfg}
+}
+
+// In tells whether ctx carries a transaction of db, be it open or finished.
+func (db *DB) In(ctx context.Context) bool { return db.frame(ctx) != nil }
+
+// Tx returns the transaction in ctx for libraries that want one (River's InsertTx). Do not end it. What is sent through it
+// is not seen here: Touch reads at once in such a transaction instead of waiting for the next statement. A finished
+// transaction is returned too; its methods fail with sql.ErrTxDone.
+func (db *DB) Tx(ctx context.Context) (*sqlx.Tx, bool) {
+	f := db.frame(ctx)
+	if f == nil {
+		return nil, false
+	}
+	f.tx.handOut(ctx)
+	return f.tx.tx, true
+}
+
+// Sent returns how many statements went through the transaction in ctx, Tx and PrepareContext counting as one each; 0
+// outside a transaction. The reads of Touch do not count.
+func (db *DB) Sent(ctx context.Context) int {
+	f := db.frame(ctx)
+	if f == nil {
+		return 0
+	}
+	f.tx.mu.Lock()
+	defer f.tx.mu.Unlock()
+	return f.tx.sent
+}
+
+// HookFailures returns how many hooks and subscribers of this *sql.DB's transactions panicked or ended their goroutine.
+// Each was logged.
+func (db *DB) HookFailures() int64 { return db.pool.failures.Load() }
+
+// sql is the pool that all is keyed by.
+func (db *DB) sql() *sql.DB { return db.conn.DB }

@@ -1,0 +1,110 @@
+package txhooks
+
+import (
+	"context"
+	"database/sql"
+	"errors"
+	"fmt"
+)
+
+// Options are for one transaction.
+type Options struct {
+	Isolation sql.IsolationLevel
+	ReadOnly  bool
+	Retries   int // of fn, whole, on 40001 and 40P01; 0: none. fn must start from scratch each time
+}
+
+// Run runs fn in a transaction carried by fn's context, commits if fn returns nil, and returns when the cache and the
+// hooks have run. Within a transaction of the same database it joins that one; if fn then fails, all of it rolls
+// back, even if the caller drops the error: the outermost Run returns an error that wraps it. A panic or runtime.Goexit in
+// fn rolls back and goes on.
+//
+// If fn fails its error is returned as it is. A lost answer to COMMIT is a *model.Error that matches model.ErrInDoubt; any
+// other error means that nothing was written. A cache that is away is not an error: see WithReport.
+//
+// A statement's error that fn drops still rolls back, as PostgreSQL does; Run's error then wraps it. Use Savepoint to go
+// on after a failed statement.
+func (db *DB) Run(ctx context.Context, fn func(ctx context.Context) error) error {
+	return db.RunWith(ctx, Options{}, fn)
+}
+
+// RunWith is Run with options; it fails where they contradict the transaction that it would join: by another isolation
+// level, or by asking for a read-only one that is not. Retries is for the Run that begins the transaction; when joining
+// nothing is retried. Hooks and changes of an attempt that is retried are dropped, AfterEnd included.
+func (db *DB) RunWith(ctx context.Context, opts Options, fn func(ctx context.Context) error) error {
+	if f := db.frame(ctx); f != nil {
+		return f.tx.join(ctx, f, opts, fn)
+	}
+	for retries := opts.Retries; ; retries-- {
+		again, err := db.attempt(ctx, opts, retries > 0, fn)
+		if !again {
+			return err
+		}
+	}
+}
+
+// attempt runs fn in a transaction of its own. again: it is as if it had never been.
+func (db *DB) attempt(ctx context.Context, opts Options, mayRetry bool, fn func(ctx context.Context) error) (again bool, err error) {
+	t, err := db.begin(ctx, opts)
+	if err != nil {
+		return false, err
+	}
+	bottom := t.tip
+	returned := false
+	defer func() {
+		if !returned { // fn or a BeforeCommit hook panicked or ended the goroutine
+			t.rollback()
+			t.end(ctx, RolledBack)
+		}
+	}()
+	var o Outcome
+	if err = fn(bottom.context(ctx)); err == nil {
+		o, err = t.commit(ctx, bottom)
+	} else {
+		t.rollback()
+		o = RolledBack
+	}
+	returned = true
+	if mayRetry && o == RolledBack && ctx.Err() == nil && retryable(err) {
+		return true, nil
+	}
+	t.end(ctx, o)
+	return false, err
+}
+
+func retryable(err error) bool {
+	state := sqlState(err)
+	return state == "40001" || state == "40P01"
+}
+
+// join runs fn in the transaction of f.
+func (t *transaction) join(ctx context.Context, f *frame, opts Options, fn func(ctx context.Context) error) (err error) {
+	returned := false
+	defer func() {
+		switch {
+		case !returned:
+			t.doom(errEnded)
+		case err != nil:
+			t.doom(err)
+		}
+	}()
+	if err = t.options.contradiction(opts); err == nil {
+		var inner *frame
+		if inner, err = t.enter(f); err == nil {
+			defer t.leave(inner)
+			err = fn(inner.context(ctx))
+		}
+	}
+	returned = true
+	return err
+}
+
+func (o Options) contradiction(inner Options) error {
+	if inner.Isolation != sql.LevelDefault && inner.Isolation != o.Isolation {
+		return fmt.Errorf("aside: RunWith asks for isolation level %s within a transaction of level %s", inner.Isolation, o.Isolation)
+	}
+	if inner.ReadOnly && !o.ReadOnly {
+		return errors.New("aside: RunWith asks for a read-only transaction within one that writes")
+	}
+	return nil
+}

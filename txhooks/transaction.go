@@ -1,0 +1,246 @@
+package txhooks
+
+import (
+	"context"
+	"database/sql"
+	"database/sql/driver"
+	"errors"
+	"fmt"
+	"sync"
+	"time"
+
+	"github.com/jmoiron/sqlx"
+
+	"github.com/asidego/aside/model"
+)
+
+// rollbackTimeout bounds ROLLBACK on a network that fell silent, with drivers that can be stopped. The server rolls back
+// by itself when it notices.
+const rollbackTimeout = 5 * time.Second
+
+// transaction is one from BEGIN to its last hook. fn runs on the caller's goroutine and so does everything here, but code
+// that shares contexts among goroutines is common enough to be told so rather than to race: hence mu.
+type transaction struct {
+	db      *DB
+	options Options
+	outer   *frame             // the innermost transaction around it, of another pool
+	conn    *sqlx.Conn         // nil if tx has its connection from the pool
+	tx      *sqlx.Tx           // on a context of its own, see begin
+	cancel  context.CancelFunc // of that context
+
+	reading sync.Mutex // held while before images are read
+
+	mu      sync.Mutex // guards all below; never held while something is sent or called
+	tip     *frame     // top of the stack of frames
+	outcome Outcome    // 0: open
+	ending  bool       // COMMIT or ROLLBACK is about to be sent
+	drained bool       // all hooks were called: new ones are called at once
+	shared  bool       // Tx or PrepareContext gave statements a way past us
+	sent    int
+	state
+}
+
+// state is what a savepoint brings back.
+type state struct {
+	failed  error // the first statement that failed since the last one that did not: the server will not commit
+	doomed  error // why COMMIT must be refused
+	changes []Change
+	touched []touch
+	read    int   // touched[:read] have had their before images read
+	before  []row // the before images
+
+	beforeCommit []func() error
+	afterCommit  []func(deadline time.Time)
+	afterEnd     []func(deadline time.Time, o Outcome)
+}
+
+// begin sends BEGIN. Waiting for a connection and for BEGIN's answer obeys ctx; what follows does not, for drivers keep
+// the context of BEGIN for COMMIT and ROLLBACK (pgx) or end the transaction with it (database/sql).
+func (db *DB) begin(ctx context.Context, opts Options) (*transaction, error) {
+	life, cancel := context.WithCancel(context.WithoutCancel(ctx))
+	t := &transaction{db: db, options: opts, outer: innermost(ctx), cancel: cancel}
+	if err := t.connect(ctx, life); err != nil {
+		cancel()
+		return nil, err
+	}
+	t.tip = &frame{tx: t}
+	return t, nil
+}
+
+func (t *transaction) connect(ctx, life context.Context) error {
+	opts := &sql.TxOptions{Isolation: t.options.Isolation, ReadOnly: t.options.ReadOnly}
+	begin := func(on interface {
+		BeginTxx(ctx context.Context, opts *sql.TxOptions) (*sqlx.Tx, error)
+	}) (err error) {
+		stop := context.AfterFunc(ctx, t.cancel)
+		t.tx, err = on.BeginTxx(life, opts)
+		if stop() || ctx.Err() == nil {
+			return err
+		}
+		if err == nil {
+			_ = t.tx.Rollback() // its context has ended it already, or is about to
+			return ctx.Err()
+		}
+		return fmt.Errorf("%w: %w", ctx.Err(), err)
+	}
+	// As database/sql does it: a connection that went bad in the pool is worth two tries, then a new one. Conn cannot be
+	// told to be new, DB.BeginTxx can; its wait for the pool then ends with ctx but does not know ctx's deadline.
+	for range 2 {
+		conn, err := t.db.conn.Connx(ctx)
+		if err != nil {
+			return err
+		}
+		if err = begin(conn); err == nil {
+			t.conn = conn
+			return nil
+		}
+		_ = conn.Close()
+		if !errors.Is(err, driver.ErrBadConn) || ctx.Err() != nil {
+			return err
+		}
+	}
+	return begin(t.db.conn)
+}
+
+// finished returns an error if the transaction is over. The caller holds mu.
+func (t *transaction) finished() error {
+	if t.outcome != 0 || t.ending {
+		return finishedError{t.outcome}
+	}
+	return nil
+}
+
+// enter pushes a frame on f, which must be the top: a second goroutine's frame would be between the two of the first,
+// and its savepoint inside the other's.
+func (t *transaction) enter(f *frame) (*frame, error) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if err := t.finished(); err != nil {
+		return nil, err
+	}
+	if t.tip != f {
+		return nil, ErrConcurrent
+	}
+	t.tip = &frame{tx: t, parent: f, depth: f.depth + 1}
+	return t.tip, nil
+}
+
+func (t *transaction) leave(f *frame) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.tip = f.parent
+}
+
+// doom has COMMIT refused.
+func (t *transaction) doom(err error) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if t.doomed == nil {
+		t.doomed = err
+	}
+}
+
+// handOut notes that statements can now pass us by, and reads what had to be read before they do.
+func (t *transaction) handOut(ctx context.Context) {
+	t.mu.Lock()
+	over := t.finished() != nil
+	t.shared = t.shared || !over
+	t.sent++
+	t.mu.Unlock()
+	if over {
+		return
+	}
+	if err := t.readBefore(ctx); err != nil {
+		t.doom(err)
+	}
+}
+
+// commit does what comes before COMMIT, and COMMIT. Its error comes with the outcome.
+func (t *transaction) commit(ctx context.Context, bottom *frame) (Outcome, error) {
+	if err := t.prepare(ctx, bottom); err != nil {
+		t.rollback()
+		return RolledBack, err
+	}
+	err := t.tx.Commit()
+	t.mu.Lock()
+	failed, shared := t.failed, t.shared
+	t.mu.Unlock()
+	o := outcomeOf(err, failed != nil, shared)
+	t.finish(o)
+	switch {
+	case err == nil:
+		return o, nil
+	case o == InDoubt:
+		return o, &model.Error{Kind: model.ErrInDoubt, Err: err}
+	case failed != nil:
+		return o, fmt.Errorf("aside: rolled back: a statement failed and its error was dropped: %w (COMMIT: %w)", failed, err)
+	case becameRollback(err):
+		return o, fmt.Errorf("aside: rolled back: a statement failed and its error was dropped: %w", err)
+	}
+	return o, err
+}
+
+// prepare runs BeforeCommit hooks and reads the images; afterwards only COMMIT is left.
+func (t *transaction) prepare(ctx context.Context, bottom *frame) error {
+	for i := 0; ; i++ {
+		t.mu.Lock()
+		err := t.refusal(ctx, bottom)
+		if err != nil || i >= len(t.beforeCommit) {
+			t.mu.Unlock()
+			if err != nil {
+				return err
+			}
+			break
+		}
+		hook := t.beforeCommit[i]
+		t.mu.Unlock()
+		if err := hook(); err != nil {
+			return err
+		}
+	}
+	changes, err := t.readAfter(bottom.context(ctx))
+	if err != nil {
+		return err
+	}
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if err := t.refusal(ctx, bottom); err != nil {
+		return err
+	}
+	t.changes = append(t.changes, changes...)
+	t.ending = true
+	return nil
+}
+
+// refusal is why there can be no COMMIT. The caller holds mu.
+func (t *transaction) refusal(ctx context.Context, bottom *frame) error {
+	switch {
+	case t.doomed != nil:
+		return fmt.Errorf("aside: rolled back: a Run within it failed: %w", t.doomed)
+	case t.tip != bottom:
+		return ErrConcurrent
+	}
+	return ctx.Err()
+}
+
+// rollback ends the transaction without COMMIT. If ROLLBACK fails the connection is gone, and the transaction with it.
+func (t *transaction) rollback() {
+	t.mu.Lock()
+	t.ending = true
+	t.mu.Unlock()
+	stop := time.AfterFunc(rollbackTimeout, t.cancel)
+	_ = t.tx.Rollback()
+	stop.Stop()
+	t.finish(RolledBack)
+}
+
+// finish gives the connection back. Nothing is sent any more.
+func (t *transaction) finish(o Outcome) {
+	t.cancel()
+	if t.conn != nil {
+		_ = t.conn.Close()
+	}
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.outcome = o
+}
