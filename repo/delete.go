@@ -5,13 +5,14 @@ import (
 	"database/sql"
 
 	"github.com/asidego/aside/model"
+	"github.com/asidego/aside/repo/internal/fault"
 )
 
 // Delete deletes the row with this key, in one statement.
 func (r *SQL[T, K]) Delete(ctx context.Context, key K) error {
 	place := r.table.Row(key).Place()
 	err := r.write(ctx, func(ctx context.Context) error { return r.delete(ctx, place) })
-	return fail(ctx, r.rel, "delete", describe(place), err)
+	return fail(ctx, r.rel, "delete", fault.Describe(place), err)
 }
 
 func (r *SQL[T, K]) delete(ctx context.Context, at model.Place) error {

@@ -3,9 +3,9 @@ package repo
 import (
 	"context"
 	"database/sql"
-	"errors"
 
 	"github.com/asidego/aside/model"
+	"github.com/asidego/aside/repo/internal/fault"
 )
 
 // Find returns the row with this key.
@@ -17,15 +17,12 @@ func (r *SQL[T, K]) Find(ctx context.Context, key K) (T, error) {
 // predicate as the table's Filter, or FindBy fails where it finds two rows.
 func (r *SQL[T, K]) FindBy(ctx context.Context, at model.One[T]) (T, error) {
 	place := at.Place()
-	if err := stray(r.rel, place); err != nil {
+	if err := fault.Stray(r.rel, place); err != nil {
 		var none T
 		return none, err
 	}
 	return r.find(ctx, place)
 }
-
-var errTwoRows = errors.New("there are two rows, so the index is not unique: if it is partial, " +
-	"its predicate must be the table's Filter")
 
 func (r *SQL[T, K]) find(ctx context.Context, at model.Place) (T, error) {
 	var none T
@@ -41,11 +38,11 @@ func (r *SQL[T, K]) find(ctx context.Context, at model.Place) (T, error) {
 	recs, err := r.records(ctx, r.text.select1+" WHERE "+r.text.at(&a, at.Access, data)+r.text.filter+" LIMIT 2", a)
 	switch {
 	case err != nil:
-		return none, fail(ctx, r.rel, "find", describe(at), err)
+		return none, fail(ctx, r.rel, "find", fault.Describe(at), err)
 	case len(recs) == 0:
 		return none, model.NotFound(at)
 	case len(recs) > 1:
-		return none, fail(ctx, r.rel, "find", describe(at), errTwoRows)
+		return none, fail(ctx, r.rel, "find", fault.Describe(at), fault.ErrTwoRows)
 	}
 	return recs[0], nil
 }
@@ -53,12 +50,12 @@ func (r *SQL[T, K]) find(ctx context.Context, at model.Place) (T, error) {
 // Count counts the rows at an index value.
 func (r *SQL[T, K]) Count(ctx context.Context, at model.Many[T]) (int, error) {
 	place := at.Place()
-	if err := stray(r.rel, place); err != nil {
+	if err := fault.Stray(r.rel, place); err != nil {
 		return 0, err
 	}
 	data, err := place.Data(nil)
 	if err != nil {
-		return 0, fail(ctx, r.rel, "count", describe(place), err)
+		return 0, fail(ctx, r.rel, "count", fault.Describe(place), err)
 	}
 	if model.HasNull(data) {
 		return 0, nil
@@ -67,8 +64,5 @@ func (r *SQL[T, K]) Count(ctx context.Context, at model.Many[T]) (int, error) {
 	var n int
 	query := "SELECT count(*) FROM " + r.text.table + " WHERE " + r.text.at(&a, place.Access, data) + r.text.filter
 	err = r.each(ctx, query, a, func(rows *sql.Rows) error { return rows.Scan(&n) })
-	return n, fail(ctx, r.rel, "count", describe(place), err)
+	return n, fail(ctx, r.rel, "count", fault.Describe(place), err)
 }
-
-// describe is "sku=A-1".
-func describe(at model.Place) string { return at.Access.Name + "=" + at.String() }

@@ -318,6 +318,7 @@ func TestWhereAndAll(t *testing.T) {
 			}
 		}
 		ctx, cancel := context.WithCancel(e.ctx)
+		defer cancel()
 		last, n := error(nil), 0
 		for _, err := range r.All(ctx) {
 			if n++; n == 500 {

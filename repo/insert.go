@@ -7,8 +7,8 @@ import (
 	"slices"
 	"strings"
 
-	"github.com/asidego/aside/model"
 	"github.com/asidego/aside/repo/internal/column"
+	"github.com/asidego/aside/repo/internal/fault"
 	"github.com/asidego/aside/txhooks"
 )
 
@@ -56,7 +56,7 @@ func (r *SQL[T, K]) insert(ctx context.Context, op string, recs []T) ([]T, error
 	if err != nil {
 		about := fmt.Sprintf("(%d rows)", len(recs))
 		if len(recs) == 1 {
-			about = r.describe(&recs[0])
+			about = fault.DescribeRecord(r.rel, &recs[0])
 		}
 		return nil, fail(ctx, r.rel, op, about, err)
 	}
@@ -119,25 +119,4 @@ func (r *SQL[T, K]) values(a *args, recs []T) (string, error) {
 // leftToDatabase tells whether Insert leaves a column to its DEFAULT.
 func (r *SQL[T, K]) leftToDatabase(rec *T, c int) bool {
 	return (r.rel.Columns[c].Default || slices.Contains(r.rel.Key.Columns, c)) && column.IsZero(r.rel, rec, c)
-}
-
-// describe is "id=7" for a record.
-func (r *SQL[T, K]) describe(rec *T) string {
-	data, err := r.rel.Key.Of(nil, rec)
-	if err != nil {
-		return ""
-	}
-	return describeData(r.rel.Key, data)
-}
-
-func describeData(access *model.Access, data []model.Datum) string {
-	values := make([]string, len(data))
-	for i, d := range data {
-		values[i] = d.String()
-	}
-	value := strings.Join(values, ",")
-	if len(values) > 1 {
-		value = "(" + value + ")"
-	}
-	return access.Name + "=" + shorten(value)
 }

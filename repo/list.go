@@ -8,6 +8,7 @@ import (
 
 	"github.com/asidego/aside/model"
 	"github.com/asidego/aside/repo/internal/column"
+	"github.com/asidego/aside/repo/internal/fault"
 	"github.com/asidego/aside/repo/internal/keyset"
 )
 
@@ -17,11 +18,11 @@ import (
 // An index of the value's columns, then the order's, makes each page cost the same.
 func (r *SQL[T, K]) ListBy(ctx context.Context, at model.Many[T], page Page) (List[T], error) {
 	place := at.Place()
-	if err := stray(r.rel, place); err != nil {
+	if err := fault.Stray(r.rel, place); err != nil {
 		return List[T]{}, err
 	}
 	list, err := r.listBy(ctx, place, page)
-	return list, fail(ctx, r.rel, "list", describe(place), err)
+	return list, fail(ctx, r.rel, "list", fault.Describe(place), err)
 }
 
 func (r *SQL[T, K]) listBy(ctx context.Context, at model.Place, page Page) (List[T], error) {

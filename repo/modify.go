@@ -3,12 +3,12 @@ package repo
 import (
 	"context"
 	"database/sql"
-	"fmt"
 	"slices"
 	"strings"
 
 	"github.com/asidego/aside/model"
 	"github.com/asidego/aside/repo/internal/column"
+	"github.com/asidego/aside/repo/internal/fault"
 )
 
 // Modify locks the row against other writers, gives its stored state to change and writes the columns that change
@@ -35,7 +35,7 @@ func (r *SQL[T, K]) Modify(ctx context.Context, key K, change func(rec *T) error
 		if refused != nil {
 			return none, refused
 		}
-		return none, fail(ctx, r.rel, "modify", describe(place), err)
+		return none, fail(ctx, r.rel, "modify", fault.Describe(place), err)
 	}
 	return rec, nil
 }
@@ -106,7 +106,7 @@ func (r *SQL[T, K]) updateLocked(ctx context.Context, a args, set []string, befo
 	case len(recs) == 0:
 		return none, errSuppressed
 	case len(recs) > 1:
-		return none, errTwoRows
+		return none, fault.ErrTwoRows
 	}
 	return recs[0], r.changed(ctx, before, &recs[0])
 }
@@ -129,10 +129,9 @@ func (r *SQL[T, K]) altered(a *args, before, after *T) ([]string, error) {
 		switch {
 		case column.Equal(was, is):
 		case slices.Contains(r.rel.Key.Columns, i):
-			return nil, fmt.Errorf("column %s belongs to the key, which must not change: insert and delete instead",
-				r.rel.Columns[i].Name)
+			return nil, fault.KeyAltered(&r.rel.Columns[i])
 		case r.rel.Columns[i].ReadOnly:
-			return nil, fmt.Errorf("column %s is read-only", r.rel.Columns[i].Name)
+			return nil, fault.ReadOnly(&r.rel.Columns[i])
 		default:
 			set = append(set, r.text.column(i)+" = "+a.add(is))
 		}

@@ -8,6 +8,7 @@ import (
 	"reflect"
 
 	"github.com/asidego/aside/model"
+	"github.com/asidego/aside/repo/internal/fault"
 )
 
 // target says where columns of a row go: these columns of rec, a pointer to a record. Without columns rec is a pointer to
@@ -59,7 +60,7 @@ func (r *SQL[T, K]) one(ctx context.Context, query string, args []any, scan func
 	n := 0
 	err := r.each(ctx, query, args, func(rows *sql.Rows) error {
 		if n++; n > 1 {
-			return errTwoRows
+			return fault.ErrTwoRows
 		}
 		return scan(rows)
 	})

@@ -39,7 +39,7 @@ func (r *SQL[T, K]) Table() *model.Table[T, K] { return r.table }
 // In a transaction that the caller began, an fn that found nothing to change is no failure of the transaction: who gets
 // ErrNotFound from Modify may go on to Insert. Run would have to roll all of it back if it saw that error.
 func (r *SQL[T, K]) write(ctx context.Context, fn func(ctx context.Context) error) error {
-	_, joins := r.db.Tx(ctx)
+	joins := r.db.In(ctx)
 	var harmless error
 	err := r.db.Run(ctx, func(ctx context.Context) error {
 		err := fn(ctx)

@@ -5,18 +5,14 @@ import (
 	"database/sql"
 	"errors"
 	"slices"
-	"strings"
 
 	"github.com/asidego/aside/model"
 	"github.com/asidego/aside/repo/internal/column"
+	"github.com/asidego/aside/repo/internal/fault"
 )
 
-var (
-	errNoVersion = errors.New("the table has no version column, so writing a whole record would undo what others " +
-		"wrote since it was read: use Modify")
-	errIgnored = errors.New("the row has this version but was not updated: a BEFORE trigger or a row security " +
-		"policy suppresses it")
-)
+var errIgnored = errors.New("the row has this version but was not updated: a BEFORE trigger or a row security " +
+	"policy suppresses it")
 
 // Update writes all columns of rec but the key, in one statement, if the row has rec's version, and returns it as
 // stored, with the next version. Columns with the db option "default" are written even if they are zero; read-only ones
@@ -24,7 +20,7 @@ var (
 func (r *SQL[T, K]) Update(ctx context.Context, rec T) (T, error) {
 	var stored T
 	if r.rel.Version < 0 {
-		return stored, fail(ctx, r.rel, "update", r.describe(&rec), errNoVersion)
+		return stored, fail(ctx, r.rel, "update", fault.DescribeRecord(r.rel, &rec), fault.ErrNoVersion)
 	}
 	r.rel.Normalize(&rec)
 	err := r.write(ctx, func(ctx context.Context) (err error) {
@@ -33,7 +29,7 @@ func (r *SQL[T, K]) Update(ctx context.Context, rec T) (T, error) {
 	})
 	if err != nil {
 		var none T
-		return none, fail(ctx, r.rel, "update", r.describe(&rec), err)
+		return none, fail(ctx, r.rel, "update", fault.DescribeRecord(r.rel, &rec), err)
 	}
 	return stored, nil
 }
@@ -76,12 +72,10 @@ func (r *SQL[T, K]) whyNot(ctx context.Context, key []model.Datum, version any) 
 	if err != nil {
 		return err
 	}
-	e := &model.Error{Kind: model.ErrConflict, Table: r.rel.Name, Index: r.rel.Key.Name}
-	_, e.Value, _ = strings.Cut(describeData(r.rel.Key, key), "=")
 	if !found {
-		e.Kind = model.ErrNotFound
-		return e
+		return fault.At(model.ErrNotFound, r.rel.Key, key)
 	}
+	e := fault.At(model.ErrConflict, r.rel.Key, key)
 	if is, err := column.Of(r.rel, &now, r.rel.Version); err == nil && column.Equal(is, version) {
 		e.Err = errIgnored
 	}

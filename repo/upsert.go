@@ -6,6 +6,7 @@ import (
 	"slices"
 
 	"github.com/asidego/aside/model"
+	"github.com/asidego/aside/repo/internal/fault"
 )
 
 // Upsert inserts rec or overwrites the row that it conflicts with: Upsert(ctx, p, BySKU). on is a unique index or the
@@ -16,7 +17,7 @@ import (
 func (r *SQL[T, K]) Upsert(ctx context.Context, rec T, on model.Target[T]) (T, error) {
 	var stored T
 	access := on.Access()
-	if err := stray(r.rel, access.Place(nil)); err != nil {
+	if err := fault.Stray(r.rel, access.Place(nil)); err != nil {
 		return stored, err
 	}
 	r.rel.Normalize(&rec)
@@ -26,7 +27,7 @@ func (r *SQL[T, K]) Upsert(ctx context.Context, rec T, on model.Target[T]) (T, e
 	})
 	if err != nil {
 		var none T
-		return none, fail(ctx, r.rel, "upsert", r.describe(&rec), err)
+		return none, fail(ctx, r.rel, "upsert", fault.DescribeRecord(r.rel, &rec), err)
 	}
 	return stored, nil
 }
