@@ -50,11 +50,8 @@ func own(f reflect.Value) error {
 		if err != nil {
 			return err
 		}
-		if b, ok := v.([]byte); ok {
-			v = bytes.Clone(b) // Scan may keep what it is given
-		}
 		f.SetZero()
-		return to.Scan(v)
+		return scan(to, v)
 	}
 	if f.Kind() == reflect.Slice && !f.IsNil() {
 		c := reflect.MakeSlice(f.Type(), f.Len(), f.Len())
@@ -62,6 +59,28 @@ func own(f reflect.Value) error {
 		f.Set(c)
 	}
 	return nil
+}
+
+// scan reads a value as a driver would hand it out. Drivers differ in whether text comes as a string or as bytes, and
+// types in which of them they take.
+func scan(to sql.Scanner, v driver.Value) error {
+	switch v := v.(type) {
+	case nil:
+		return nil // a zero value was NULL, and to is zero
+	case string:
+		err := to.Scan(v)
+		if err != nil && to.Scan([]byte(v)) == nil {
+			return nil
+		}
+		return err
+	case []byte:
+		err := to.Scan(bytes.Clone(v)) // Scan may keep what it is given
+		if err != nil && to.Scan(string(v)) == nil {
+			return nil
+		}
+		return err
+	}
+	return to.Scan(v)
 }
 
 // shares tells whether two copies of a value can have memory in common that can change.

@@ -73,8 +73,11 @@ func Encode(list model.Place, after []driver.Value) (string, error) {
 			return "", fmt.Errorf("column %s cannot order pages: %w", column, err)
 		}
 	}
-	b = binary.BigEndian.AppendUint32(b, crc32.Checksum(b, castagnoli))
-	return encoding.EncodeToString(b), nil
+	return encoding.EncodeToString(appendSum(b)), nil
+}
+
+func appendSum(b []byte) []byte {
+	return binary.BigEndian.AppendUint32(b, crc32.Checksum(b, castagnoli))
 }
 
 // Decode returns the values that the cursor stands after. Its error matches ErrCursor.
