@@ -38,6 +38,14 @@ func (c *frameContext) Value(key any) any {
 	return c.Context.Value(key)
 }
 
+// valuesContext ends with one context and has the values of another.
+type valuesContext struct {
+	context.Context
+	values context.Context
+}
+
+func (c valuesContext) Value(key any) any { return c.values.Value(key) }
+
 func (db *DB) frame(ctx context.Context) *frame {
 	f, _ := ctx.Value(poolKey{db.sql()}).(*frame)
 	return f

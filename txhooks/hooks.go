@@ -12,7 +12,7 @@ const hookTimeout = 5 * time.Second
 
 // BeforeCommit runs fn in the transaction, last of all; its error rolls back. Hooks run in the order in which they were
 // given, those that hooks give too, and may send statements, Touch, and give further hooks. fn's context has the values of
-// ctx and ends with it. Where nothing is left to roll back an error is logged: outside a transaction fn runs at once, on
+// ctx and ends with that of the outermost Run. Where nothing is left to roll back an error is logged: outside a transaction fn runs at once, on
 // the context of a finished one it does not run.
 func BeforeCommit(ctx context.Context, fn func(ctx context.Context) error) {
 	f := innermost(ctx)
@@ -29,12 +29,14 @@ func BeforeCommit(ctx context.Context, fn func(ctx context.Context) error) {
 		t.logger().ErrorContext(ctx, "aside: a BeforeCommit hook came too late", "error", err)
 		return
 	}
-	// On the bottom frame: a hook given within a Run or Savepoint runs when that is over.
+	// On the bottom frame: a hook given within a Run or Savepoint runs when that is over, and then the deadlines within are
+	// over too.
 	bottom := f
 	for bottom.parent != nil {
 		bottom = bottom.parent
 	}
-	t.beforeCommit = append(t.beforeCommit, func() error { return fn(bottom.context(ctx)) })
+	ctx = bottom.context(valuesContext{t.caller, context.WithoutCancel(ctx)})
+	t.beforeCommit = append(t.beforeCommit, func() error { return fn(ctx) })
 }
 
 // AfterCommit runs fn when the transaction in ctx has committed and its keys are gone: at once if it already has or if
@@ -85,20 +87,20 @@ func AfterEnd(ctx context.Context, fn func(ctx context.Context, o Outcome)) {
 }
 
 // end runs subscribers and hooks. The transaction is over; nothing can change its outcome any more.
-func (t *transaction) end(ctx context.Context, o Outcome) {
+func (t *transaction) end(o Outcome) {
 	defer t.drain(o) // deferred: a subscriber may end the goroutine
-	t.notify(ctx, o)
+	t.notify(o)
 }
 
 // notify tells the subscribers.
-func (t *transaction) notify(ctx context.Context, o Outcome) {
+func (t *transaction) notify(o Outcome) {
 	t.mu.Lock()
 	changes := t.changes
 	t.mu.Unlock()
 	if len(changes) == 0 {
 		return
 	}
-	outside, cancel := context.WithTimeout(t.outside(ctx), t.db.config.HookTimeout)
+	outside, cancel := context.WithTimeout(t.outside(t.caller), t.db.config.HookTimeout)
 	defer cancel()
 	subscribers := t.db.pool.subscribed()
 	each(func() func() {
@@ -109,7 +111,7 @@ func (t *transaction) notify(ctx context.Context, o Outcome) {
 		subscribers = subscribers[1:]
 		return func() {
 			pending := 1 // if s does not get as far as to say
-			defer func() { report(ctx, pending) }()
+			defer func() { report(t.caller, pending) }()
 			t.guard(outside, func() { pending = s.Ended(outside, o, changes[:len(changes):len(changes)]) })
 		}
 	})

@@ -74,15 +74,21 @@ func (g *group) add(p touch) {
 	}
 }
 
+// keysOnly: there is nothing to read, for the image is the key, which the ref says.
+func (g *group) keysOnly() bool { return len(g.rel.Indexes) == 0 && !g.all }
+
+func (g *group) keys() []row {
+	rows := make([]row, len(g.places))
+	for i, p := range g.places {
+		rows[i] = rowOf(g.rel, keyImage(g.rel, p.data))
+	}
+	return rows
+}
+
 // images reads the rows at a group's places, each once.
 func (t *transaction) images(ctx context.Context, g *group, lock bool) ([]row, error) {
-	if len(g.rel.Indexes) == 0 && !g.all {
-		// The image of such a table is the key, which the ref says.
-		rows := make([]row, len(g.places))
-		for i, p := range g.places {
-			rows[i] = rowOf(g.rel, keyImage(g.rel, p.data))
-		}
-		return rows, nil
+	if g.keysOnly() {
+		return nil, nil
 	}
 	if g.all {
 		return t.query(ctx, g.rel, nil, lock)

@@ -32,13 +32,13 @@ func (o Outcome) String() string {
 // outcomeOf reads the answer to COMMIT. What is not surely one or the other is in doubt.
 //
 // failed: a statement of the transaction is known to have failed, and nothing undid it: the server cannot commit, whatever
-// became of its answer. shared: somebody had the *sql.Tx in hand, who may have ended it, so that its being done says
-// nothing.
+// became of its answer. shared: somebody had the *sql.Tx in hand, who may have undone the failure, or ended the
+// transaction, so that neither says anything.
 func outcomeOf(err error, failed, shared bool) Outcome {
 	if err == nil {
 		return Committed
 	}
-	if failed {
+	if failed && !shared {
 		return RolledBack
 	}
 	switch state := sqlState(err); {

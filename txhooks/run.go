@@ -54,12 +54,12 @@ func (db *DB) attempt(ctx context.Context, opts Options, mayRetry bool, fn func(
 	defer func() {
 		if !returned { // fn or a BeforeCommit hook panicked or ended the goroutine
 			t.rollback()
-			t.end(ctx, RolledBack)
+			t.end(RolledBack)
 		}
 	}()
 	var o Outcome
 	if err = fn(bottom.context(ctx)); err == nil {
-		o, err = t.commit(ctx, bottom)
+		o, err = t.commit(bottom)
 	} else {
 		t.rollback()
 		o = RolledBack
@@ -68,7 +68,7 @@ func (db *DB) attempt(ctx context.Context, opts Options, mayRetry bool, fn func(
 	if mayRetry && o == RolledBack && ctx.Err() == nil && retryable(err) {
 		return true, nil
 	}
-	t.end(ctx, o)
+	t.end(o)
 	return false, err
 }
 
@@ -90,7 +90,9 @@ func (t *transaction) join(ctx context.Context, f *frame, opts Options, fn func(
 	}()
 	if err = t.options.contradiction(opts); err == nil {
 		var inner *frame
-		if inner, err = t.enter(f); err == nil {
+		if inner, err = t.enter(f); err != nil {
+			t.breaks(err) // the savepoint that is open may be another goroutine's
+		} else {
 			defer t.leave(inner)
 			err = fn(inner.context(ctx))
 		}

@@ -88,7 +88,7 @@ func (t *transaction) undo(ctx context.Context, name string, mark state) {
 	t.state = mark
 	t.mu.Unlock()
 	if err != nil {
-		t.doom(fmt.Errorf("aside: a savepoint could not be undone: %w", err))
+		t.breaks(fmt.Errorf("a savepoint could not be undone: %w", err))
 	}
 }
 

@@ -104,14 +104,14 @@ func (db *DB) QueryxContext(ctx context.Context, query string, args ...any) (*sq
 func (db *DB) QueryRowContext(ctx context.Context, query string, args ...any) *sql.Row {
 	t, err := db.ready(ctx, query)
 	if err != nil {
-		return db.conn.QueryRowContext(failed{ctx, err}, query)
+		return db.conn.QueryRowContext(failedContext{ctx, err}, query)
 	}
 	if t == nil {
 		return db.conn.QueryRowContext(ctx, query, args...)
 	}
 	row := t.tx.QueryRowContext(ctx, query, args...)
 	if err := row.Err(); errors.Is(err, sql.ErrTxDone) {
-		return db.conn.QueryRowContext(failed{ctx, t.note(ctx, err)}, query)
+		return db.conn.QueryRowContext(failedContext{ctx, t.note(ctx, err)}, query)
 	}
 	_ = t.note(ctx, row.Err())
 	return row
@@ -121,14 +121,14 @@ func (db *DB) QueryRowContext(ctx context.Context, query string, args ...any) *s
 func (db *DB) QueryRowxContext(ctx context.Context, query string, args ...any) *sqlx.Row {
 	t, err := db.ready(ctx, query)
 	if err != nil {
-		return db.conn.QueryRowxContext(failed{ctx, err}, query)
+		return db.conn.QueryRowxContext(failedContext{ctx, err}, query)
 	}
 	if t == nil {
 		return db.conn.QueryRowxContext(ctx, query, args...)
 	}
 	row := t.tx.QueryRowxContext(ctx, query, args...)
 	if err := row.Err(); errors.Is(err, sql.ErrTxDone) {
-		return db.conn.QueryRowxContext(failed{ctx, t.note(ctx, err)}, query)
+		return db.conn.QueryRowxContext(failedContext{ctx, t.note(ctx, err)}, query)
 	}
 	_ = t.note(ctx, row.Err())
 	return row
@@ -207,8 +207,8 @@ func (t *transaction) note(ctx context.Context, err error) error {
 	return err
 }
 
-// failed is a context that has ended with an error of our choice: the only way to a *sql.Row that has one.
-type failed struct {
+// failedContext is a context that has ended with an error of our choice: the only way to a *sql.Row that has one.
+type failedContext struct {
 	context.Context
 	err error
 }
@@ -219,8 +219,8 @@ var closed = func() chan struct{} {
 	return c
 }()
 
-func (f failed) Done() <-chan struct{} { return closed }
-func (f failed) Err() error            { return f.err }
+func (f failedContext) Done() <-chan struct{} { return closed }
+func (f failedContext) Err() error            { return f.err }
 
 // refuseControl keeps statements from ending the transaction behind our back: what follows would commit by itself, and
 // pgx answers a COMMIT after that with success.

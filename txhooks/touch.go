@@ -90,6 +90,12 @@ func (t *transaction) readAfter(ctx context.Context) ([]Change, error) {
 	t.mu.Unlock()
 	var changes []Change
 	for _, g := range groups(touched) {
+		if g.keysOnly() {
+			for _, r := range g.keys() {
+				changes = append(changes, Change{g.rel, r.image, r.image})
+			}
+			continue
+		}
 		var seen []row
 		for _, r := range before {
 			if r.rel == g.rel {

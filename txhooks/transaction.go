@@ -22,6 +22,7 @@ const rollbackTimeout = 5 * time.Second
 // that shares contexts among goroutines is common enough to be told so rather than to race: hence mu.
 type transaction struct {
 	db      *DB
+	caller  context.Context // the one that Run was given
 	options Options
 	outer   *frame             // the innermost transaction around it, of another pool
 	conn    *sqlx.Conn         // nil if tx has its connection from the pool
@@ -37,6 +38,7 @@ type transaction struct {
 	drained bool       // all hooks were called: new ones are called at once
 	shared  bool       // Tx or PrepareContext gave statements a way past us
 	sent    int
+	broken  error // why COMMIT must be refused, whatever savepoints undo
 	state
 }
 
@@ -58,7 +60,7 @@ type state struct {
 // the context of BEGIN for COMMIT and ROLLBACK (pgx) or end the transaction with it (database/sql).
 func (db *DB) begin(ctx context.Context, opts Options) (*transaction, error) {
 	life, cancel := context.WithCancel(context.WithoutCancel(ctx))
-	t := &transaction{db: db, options: opts, outer: innermost(ctx), cancel: cancel}
+	t := &transaction{db: db, caller: ctx, options: opts, outer: innermost(ctx), cancel: cancel}
 	if err := t.connect(ctx, life); err != nil {
 		cancel()
 		return nil, err
@@ -74,7 +76,7 @@ func (t *transaction) connect(ctx, life context.Context) error {
 	}) (err error) {
 		stop := context.AfterFunc(ctx, t.cancel)
 		t.tx, err = on.BeginTxx(life, opts)
-		if stop() || ctx.Err() == nil {
+		if stop() {
 			return err
 		}
 		if err == nil {
@@ -125,10 +127,14 @@ func (t *transaction) enter(f *frame) (*frame, error) {
 	return t.tip, nil
 }
 
+// leave pops a frame. One that is not the top was left with another open on it, by a goroutine that nobody waited for: the
+// stack stays as it is, and COMMIT will be refused.
 func (t *transaction) leave(f *frame) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	t.tip = f.parent
+	if t.tip == f {
+		t.tip = f.parent
+	}
 }
 
 // doom has COMMIT refused.
@@ -137,6 +143,15 @@ func (t *transaction) doom(err error) {
 	defer t.mu.Unlock()
 	if t.doomed == nil {
 		t.doomed = err
+	}
+}
+
+// breaks has COMMIT refused even if a savepoint that is open now is undone.
+func (t *transaction) breaks(err error) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if t.broken == nil {
+		t.broken = err
 	}
 }
 
@@ -151,13 +166,13 @@ func (t *transaction) handOut(ctx context.Context) {
 		return
 	}
 	if err := t.readBefore(ctx); err != nil {
-		t.doom(err)
+		t.breaks(err)
 	}
 }
 
 // commit does what comes before COMMIT, and COMMIT. Its error comes with the outcome.
-func (t *transaction) commit(ctx context.Context, bottom *frame) (Outcome, error) {
-	if err := t.prepare(ctx, bottom); err != nil {
+func (t *transaction) commit(bottom *frame) (Outcome, error) {
+	if err := t.prepare(bottom); err != nil {
 		t.rollback()
 		return RolledBack, err
 	}
@@ -181,10 +196,10 @@ func (t *transaction) commit(ctx context.Context, bottom *frame) (Outcome, error
 }
 
 // prepare runs BeforeCommit hooks and reads the images; afterwards only COMMIT is left.
-func (t *transaction) prepare(ctx context.Context, bottom *frame) error {
+func (t *transaction) prepare(bottom *frame) error {
 	for i := 0; ; i++ {
 		t.mu.Lock()
-		err := t.refusal(ctx, bottom)
+		err := t.refusal(bottom)
 		if err != nil || i >= len(t.beforeCommit) {
 			t.mu.Unlock()
 			if err != nil {
@@ -198,13 +213,13 @@ func (t *transaction) prepare(ctx context.Context, bottom *frame) error {
 			return err
 		}
 	}
-	changes, err := t.readAfter(bottom.context(ctx))
+	changes, err := t.readAfter(t.caller)
 	if err != nil {
 		return err
 	}
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	if err := t.refusal(ctx, bottom); err != nil {
+	if err := t.refusal(bottom); err != nil {
 		return err
 	}
 	t.changes = append(t.changes, changes...)
@@ -213,14 +228,16 @@ func (t *transaction) prepare(ctx context.Context, bottom *frame) error {
 }
 
 // refusal is why there can be no COMMIT. The caller holds mu.
-func (t *transaction) refusal(ctx context.Context, bottom *frame) error {
+func (t *transaction) refusal(bottom *frame) error {
 	switch {
+	case t.broken != nil:
+		return fmt.Errorf("aside: rolled back: %w", t.broken)
 	case t.doomed != nil:
 		return fmt.Errorf("aside: rolled back: a Run within it failed: %w", t.doomed)
 	case t.tip != bottom:
 		return ErrConcurrent
 	}
-	return ctx.Err()
+	return t.caller.Err()
 }
 
 // rollback ends the transaction without COMMIT. If ROLLBACK fails the connection is gone, and the transaction with it.
