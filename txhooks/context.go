@@ -10,8 +10,6 @@ type frame struct {
 	tx     *transaction
 	parent *frame // nil: the bottom
 	depth  int    // of the stack below
-	scope  *frame // what is undone if this one fails: itself for the bottom and for a Savepoint, else its parent's
-	doomed error  // why a scope must be undone; guarded by tx.mu
 }
 
 // Contexts are asked for a frame by *sql.DB, so that all DBs over one pool find it, or for the innermost of any pool.
