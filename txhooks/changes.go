@@ -8,7 +8,8 @@ import (
 )
 
 // Change is what became of one row: its image before and after. nil Before: inserted; nil After: deleted. The images may
-// be equal: columns that they do not hold can have changed.
+// be equal: columns that they do not hold can have changed. A row that was touched only after it had changed counts as
+// inserted.
 type Change struct {
 	Relation      *model.Relation
 	Before, After model.Image

@@ -18,8 +18,12 @@ type touch struct {
 // when the next statement runs, and reads again before COMMIT; tables without indexes need neither. After an insert, call
 // it with the new row. It fails outside a transaction.
 //
-// The rows at refs are those before the statements and those after: a statement that moves rows to a place whose other
-// rows it leaves alone need not touch that place, one that changes a key touches both. A ref with NULL names no row.
+// Name rows where they are before the statement; where it takes them is read afterwards. A statement that changes keys is
+// the exception: touch the new keys too. A ref with NULL names no row. The rows that a ref names are all that its columns
+// name, whether the table's Filter lets them through or not.
+//
+// Touch acts on the innermost transaction in ctx. Its own error is about refs; what goes wrong when the rows are read is
+// the error of the statement that waited for it, or of Run.
 func Touch(ctx context.Context, refs ...model.Ref) error {
 	f := innermost(ctx)
 	if f == nil {
