@@ -169,6 +169,9 @@ func TestFindManyCompositeAndNames(t *testing.T) {
 			want = append(want, m)
 		}
 		must(r.InsertMany(e.ctx, want))
+		for i := range 33_000 { // of two columns each: more than one statement has parameters
+			keys = append(keys, memberKey{-1, fmt.Sprint(i)})
+		}
 		got, err := r.FindMany(e.ctx, keys)
 		e.ok(err)
 		if !reflect.DeepEqual(got, want) {

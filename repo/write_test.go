@@ -3,6 +3,7 @@ package repo_test
 import (
 	"context"
 	"errors"
+	"fmt"
 	"reflect"
 	"strings"
 	"testing"
@@ -70,12 +71,9 @@ func TestInsertMany(t *testing.T) {
 		if err != nil || len(none) != 0 {
 			e.Errorf("nothing to insert: %v %v", none, err)
 		}
-		recs := make([]member, 2500)
+		recs := make([]member, 22_500) // of three columns each: more than one statement has parameters
 		for i := range recs {
-			recs[i] = member{memberKey{int64(i%7 + 1), string(rune('a'+i%26)) + strings.Repeat("x", i)}, "r"}
-		}
-		for i := range recs {
-			recs[i].User = recs[i].User[:min(len(recs[i].User), 40)] + time.Duration(i).String()
+			recs[i] = member{memberKey{int64(i%7 + 1), fmt.Sprint(i)}, "r"}
 		}
 		stored, err := r.InsertMany(e.ctx, recs)
 		e.ok(err)
@@ -302,7 +300,7 @@ func TestBulk(t *testing.T) {
 		_, err = r.DeleteWhere(e.ctx, repo.Bulk{Set: "price = 1", Where: "TRUE"})
 		e.is(err, nil, "Bulk.Set")
 		e.changed()
-		n, err = r.DeleteWhere(e.ctx, repo.Bulk{Where: "sku = $1 OR TRUE", Args: []any{"a"}})
+		n, err = r.DeleteWhere(e.ctx, repo.Bulk{Where: "sku = $1 OR TRUE", Args: []any{"c"}}) // c is hidden
 		if err != nil || n != 2 {
 			e.Errorf("deleted %d, %v", n, err)
 		}
