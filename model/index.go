@@ -83,6 +83,9 @@ func newAccess[T, V any](columns []string, unique bool) *Access {
 	}
 }
 
+// Type is the type of the values, K or V.
+func (a *Access) Type() reflect.Type { return a.value }
+
 // Place refers to the rows at a value of the type that the index was declared with.
 func (a *Access) Place(value any) Place { return placeOf(a, value) }
 

@@ -1,0 +1,222 @@
+package cachedrepo
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"sync/atomic"
+	"time"
+
+	"github.com/asidego/aside/cachedrepo/store"
+	"github.com/asidego/aside/model"
+	"github.com/asidego/aside/txhooks"
+)
+
+// Config needs Namespace and Tables.
+type Config struct {
+	Namespace string        // first part of every key; one per database; 1 to 64 letters, digits and _.-
+	Tables    model.Tables  // all tables, also in a process that only writes
+	TTL       time.Duration // the last line of defence; 0: 10m; each entry lives up to a tenth longer or shorter
+	Timeout   time.Duration // longest wait for the store, for each read as a whole; 0: 50ms
+	MaxLoads  int           // concurrent loads from the database; 0: 64
+	Observer  *Observer     // nil: Stats alone
+
+	// LoadTimeout ends a load from the database that others may be waiting for, the wait for one of MaxLoads included. A
+	// lease lives a little longer. 0: 10s.
+	LoadTimeout time.Duration
+	// Wait is how long a read waits for another process that is loading the same row before it reads the database itself,
+	// without storing what it reads. 0: 100ms; < 0: not at all.
+	Wait time.Duration
+	// MaxEntry is the largest entry in bytes; larger ones are returned but not stored. 0: 256 KiB.
+	MaxEntry int
+	// MaxPending is how many invalidations are kept while the store is away. When there are more, this process stays away
+	// from the store for the longest TTL after it has returned. 0: 100,000.
+	MaxPending int
+	// Logger is told of the first of each kind of trouble. Keys and values appear at Debug only. nil: slog.Default().
+	Logger *slog.Logger
+}
+
+// Cache keeps tables of one database in a store. It is safe for concurrent use.
+type Cache struct {
+	*runtime
+	opts Options
+}
+
+// runtime is what all caches derived from one New share.
+type runtime struct {
+	db       *txhooks.DB
+	store    store.Store
+	cfg      Config
+	tables   map[*model.Relation]*table
+	accesses map[*model.Access]*access
+
+	stats    counters
+	node     *node
+	lookups  *rounds
+	acquires *rounds
+	flights  *flights
+	vain     vain
+
+	longestTTL atomic.Int64 // of all Options
+}
+
+// table is what the runtime knows of one table.
+type table struct {
+	rel      *model.Relation
+	codec    *codec
+	accesses []*access // those that name one row
+	fills    onceMore  // how many fills have been compared with what they came from
+}
+
+// access is a key or a unique index, under which rows are cached.
+type access struct {
+	*model.Access
+	table  *table
+	prefix string
+}
+
+// New subscribes to db's transactions. It fails, with table, column and reason, if a table's records would not survive
+// encoding, and if s says that it cannot be used; it does not fail because s cannot be reached.
+func New(db *txhooks.DB, s store.Store, cfg Config) (*Cache, error) {
+	if db == nil || s == nil {
+		return nil, errors.New("aside: New needs a database and a store")
+	}
+	if err := checkNamespace(cfg.Namespace); err != nil {
+		return nil, err
+	}
+	if len(cfg.Tables) == 0 {
+		return nil, errors.New("aside: Config.Tables is empty")
+	}
+	cfg, err := cfg.withDefaults()
+	if err != nil {
+		return nil, err
+	}
+	rt := &runtime{
+		db: db, store: s, cfg: cfg,
+		tables:   make(map[*model.Relation]*table),
+		accesses: make(map[*model.Access]*access),
+		lookups:  newRounds(), acquires: newRounds(),
+		flights: newFlights(cfg.MaxLoads, cfg.LoadTimeout),
+	}
+	for _, t := range cfg.Tables {
+		if err := rt.add(t.Relation()); err != nil {
+			return nil, err
+		}
+	}
+	rt.node = newNode(rt)
+	if err := rt.checkStore(); err != nil {
+		return nil, err
+	}
+	rt.longestTTL.Store(int64(max(cfg.TTL, defaultNegative)))
+	db.Subscribe(rt)
+	return &Cache{runtime: rt, opts: Options{TTL: cfg.TTL, Negative: defaultNegative}}, nil
+}
+
+const defaultNegative = time.Minute
+
+func (cfg Config) withDefaults() (Config, error) {
+	for _, d := range []struct {
+		name  string
+		value *time.Duration
+		zero  time.Duration
+	}{
+		{"TTL", &cfg.TTL, 10 * time.Minute},
+		{"Timeout", &cfg.Timeout, 50 * time.Millisecond},
+		{"LoadTimeout", &cfg.LoadTimeout, 10 * time.Second},
+	} {
+		if *d.value < 0 {
+			return cfg, fmt.Errorf("aside: Config.%s is negative", d.name)
+		}
+		if *d.value == 0 {
+			*d.value = d.zero
+		}
+	}
+	if cfg.Wait == 0 {
+		cfg.Wait = 100 * time.Millisecond
+	}
+	for _, n := range []struct {
+		name  string
+		value *int
+		zero  int
+	}{
+		{"MaxLoads", &cfg.MaxLoads, 64},
+		{"MaxEntry", &cfg.MaxEntry, 256 << 10},
+		{"MaxPending", &cfg.MaxPending, 100_000},
+	} {
+		if *n.value < 0 {
+			return cfg, fmt.Errorf("aside: Config.%s is negative", n.name)
+		}
+		if *n.value == 0 {
+			*n.value = n.zero
+		}
+	}
+	if cfg.Logger == nil {
+		cfg.Logger = slog.Default()
+	}
+	return cfg, nil
+}
+
+func (rt *runtime) add(rel *model.Relation) error {
+	for known := range rt.tables {
+		if known.Name == rel.Name && known != rel {
+			return fmt.Errorf("aside: table %s is in Config.Tables twice, declared differently", rel.Name)
+		}
+	}
+	c, err := newCodec(rel)
+	if err != nil {
+		return err
+	}
+	t := &table{rel: rel, codec: c}
+	for _, a := range rel.Accesses() {
+		if a.Unique {
+			acc := &access{a, t, keyPrefix(rt.cfg.Namespace, a)}
+			t.accesses = append(t.accesses, acc)
+			rt.accesses[a] = acc
+		}
+	}
+	rt.tables[rel] = t
+	return nil
+}
+
+// checkStore asks a store that has something to say about its settings.
+func (rt *runtime) checkStore() error {
+	s, ok := rt.store.(interface {
+		Check(ctx context.Context) error
+		Warnings() []string
+	})
+	if !ok {
+		return nil
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), 10*rt.cfg.Timeout)
+	defer cancel()
+	if err := s.Check(ctx); err != nil {
+		return fmt.Errorf("aside: %w", err)
+	}
+	for _, w := range s.Warnings() {
+		rt.cfg.Logger.Warn("aside: the store is not set up for this use", "setting", w)
+	}
+	return nil
+}
+
+// access returns what is known of an index, or an error that says which table is missing.
+func (rt *runtime) access(at model.Place) (*access, error) {
+	if a := rt.accesses[at.Access]; a != nil {
+		return a, nil
+	}
+	if err := at.Check(); err != nil {
+		return nil, err
+	}
+	return nil, fmt.Errorf("aside: table %s is not in cachedrepo.Config.Tables", at.Relation.Name)
+}
+
+// Close waits for loads and invalidations under way and sends the pending ones until ctx ends; its error counts those
+// given up: other processes may read these rows as they were for up to a TTL. Call it after the last write. Later reads
+// go to the database; later writes still invalidate, but what fails then is given up.
+func (c *Cache) Close(ctx context.Context) error {
+	c.flights.wait(ctx)
+	if n := c.node.close(ctx); n > 0 {
+		return fmt.Errorf("aside: the store could not be reached: %d invalidations were given up", n)
+	}
+	return nil
+}

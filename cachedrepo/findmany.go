@@ -1,0 +1,236 @@
+package cachedrepo
+
+import (
+	"context"
+	"errors"
+	"slices"
+
+	"github.com/asidego/aside/cachedrepo/store"
+	"github.com/asidego/aside/model"
+)
+
+// batch is a FindMany: one look at all keys, leases for those that are missing, one query, one fill. Each key goes
+// through the protocol by itself; a batch is no snapshot.
+type batch[T any, K comparable] struct {
+	*cached[T, K]
+	items []*item[T] // distinct keys
+	load  *flight    // of the one query; the leases' flights bring what it finds
+}
+
+// item is one key of a batch.
+type item[T any] struct {
+	read
+	rec    T
+	found  bool // rec is the answer
+	absent bool // the answer is that there is no row
+
+	seen  []byte  // a value that may not be used
+	lease *flight // granted to this batch
+	held  store.Token
+	epoch uint64
+	alone bool // must be asked of the database by itself
+}
+
+func (i *item[T]) answered() bool { return i.found || i.absent }
+
+// FindMany answers what it can from one look at the store and asks the database for the rest with one call of the plain
+// repository.
+func (w *cached[T, K]) FindMany(ctx context.Context, keys []K) ([]T, error) {
+	if len(keys) == 0 || w.c.direct(ctx) {
+		recs, err := w.plain.FindMany(ctx, keys)
+		for i := range recs {
+			w.acc.table.rel.Normalize(&recs[i])
+		}
+		return recs, err
+	}
+	if err := ctx.Err(); err != nil {
+		return nil, err
+	}
+	start := w.c.now()
+	b := &batch[T, K]{cached: w, load: newFlight(ctx)}
+	byKey := make(map[string]*item[T], len(keys))
+	place := make([]*item[T], len(keys)) // nil: nothing is found by this key
+	for i, key := range keys {
+		r, err := w.c.newRead(w.name, w.acc, w.acc.Place(key), nil)
+		if err != nil {
+			return nil, err
+		}
+		if r == nil {
+			continue
+		}
+		it := byKey[r.key]
+		if it == nil {
+			it = &item[T]{read: *r}
+			it.load = func(ctx context.Context) (any, error) { return pointer(w.plain.Find(ctx, key)) }
+			byKey[r.key] = it
+			b.items = append(b.items, it)
+		}
+		place[i] = it
+	}
+	hits := b.fromStore(ctx)
+	if err := b.rest(ctx); err != nil {
+		return nil, err
+	}
+	w.c.observe(ctx, w.name, hits == len(b.items), start)
+	return b.answer(ctx, place)
+}
+
+// answer puts the rows in the order of the keys. A key that stands there twice has its row decoded twice.
+func (b *batch[T, K]) answer(ctx context.Context, place []*item[T]) ([]T, error) {
+	recs := make([]T, 0, len(place))
+	given := make(map[*item[T]]bool, len(b.items))
+	for _, it := range place {
+		if it == nil || !it.found {
+			continue
+		}
+		rec := it.rec
+		if given[it] && !it.acc.table.rel.Immutable {
+			var own T
+			payload, err := it.acc.table.codec.encode(&it.rec)
+			if err == nil {
+				err = it.acc.table.codec.decode(payload, &own)
+			}
+			if err != nil {
+				loaded, err := it.loadOnce(ctx)
+				if errors.Is(err, model.ErrNotFound) {
+					continue
+				}
+				if err != nil {
+					return nil, err
+				}
+				own = *loaded.(*T)
+			}
+			rec = own
+		}
+		given[it] = true
+		recs = append(recs, rec)
+	}
+	return recs, nil
+}
+
+// fromStore looks at all keys in one round trip, then asks for the leases of the missing ones in another.
+func (b *batch[T, K]) fromStore(ctx context.Context) (hits int) {
+	c := b.c
+	for part := range slices.Chunk(b.items, chunk) {
+		if !c.node.trusted() {
+			c.stats.distrusted.Add(uint64(len(part)))
+			continue
+		}
+		var missing []*item[T]
+		for i, reply := range b.ask(ctx, "get", part, store.Get) {
+			it := part[i]
+			switch reply.State {
+			case store.Value:
+				if b.open(ctx, it, reply.Value) {
+					hits++
+					continue
+				}
+				it.seen = reply.Value
+				missing = append(missing, it)
+			case store.Absent:
+				missing = append(missing, it)
+			case store.Lease:
+				it.held = reply.Token
+			default:
+				c.stats.guarded.Add(1)
+			}
+		}
+		b.acquire(ctx, missing)
+	}
+	return hits
+}
+
+// ask sends one operation for each item; no replies if the store failed.
+func (b *batch[T, K]) ask(ctx context.Context, name string, items []*item[T], kind store.OpKind) []store.Reply {
+	ops, replies := make([]store.Op, len(items)), make([]store.Reply, len(items))
+	for i, it := range items {
+		ops[i] = store.Op{Kind: kind, Key: it.key}
+		if it.lease != nil {
+			ops[i].Token, ops[i].TTL = it.lease.token, b.c.leaseTime()
+			if it.seen != nil {
+				ops[i].Kind, ops[i].Value = store.AcquireOver, it.seen
+			}
+		}
+	}
+	call, cancel := context.WithTimeout(ctx, b.c.cfg.Timeout)
+	defer cancel()
+	if b.c.node.do(call, ctx, name, ops, replies) != nil {
+		return nil
+	}
+	return replies
+}
+
+func (b *batch[T, K]) open(ctx context.Context, it *item[T], value []byte) bool {
+	usable, err := it.read.open(ctx, value, &it.rec)
+	it.found, it.absent = usable && err == nil, usable && err != nil
+	return usable
+}
+
+func (b *batch[T, K]) acquire(ctx context.Context, missing []*item[T]) {
+	if len(missing) == 0 {
+		return
+	}
+	for _, it := range missing {
+		it.epoch, it.lease = b.c.epoch(), b.c.flights.leased(ctx, b.load)
+	}
+	replies := b.ask(ctx, "acquire", missing, store.Acquire)
+	for i, it := range missing {
+		if replies != nil && replies[i].State == store.Lease && replies[i].Token == it.lease.token {
+			b.c.stats.misses.Add(1)
+			continue
+		}
+		b.c.flights.notGranted(it.lease)
+		it.lease = nil
+		switch {
+		case replies == nil:
+		case replies[i].State == store.Value:
+			b.open(ctx, it, replies[i].Value)
+		case replies[i].State == store.Lease:
+			it.held = replies[i].Token
+		}
+	}
+}
+
+// rest loads what the store did not answer: keys that another reader of this process is loading with that reader's
+// flight, all others with one query. Another process is not waited for: the batch has a query to make anyway.
+func (b *batch[T, K]) rest(ctx context.Context) error {
+	var ask, joining []*item[T]
+	var joined []*flight
+	for _, it := range b.items {
+		if it.answered() {
+			continue
+		}
+		if it.lease == nil && it.held != (store.Token{}) {
+			if f := b.c.flights.join(it.held); f != nil {
+				b.c.stats.shared.Add(1)
+				joined, joining = append(joined, f), append(joining, it)
+				continue
+			}
+			b.c.stats.leased.Add(1)
+		}
+		ask = append(ask, it)
+	}
+	err := b.query(ctx, ask)
+	for i, f := range joined {
+		it := joining[i]
+		done, ferr := it.finish(ctx, f, &it.rec, false)
+		if err != nil {
+			continue // but leave every flight
+		}
+		if !done {
+			_, ferr = it.into(ctx, &it.rec)
+		}
+		err = it.settle(ferr)
+	}
+	return err
+}
+
+// settle turns the answer of a single read into the item's.
+func (i *item[T]) settle(err error) error {
+	if err != nil && (errors.Is(err, model.ErrNotFound) || i.c.opts.absenceOf(err) != present) {
+		i.absent = true
+		return nil
+	}
+	i.found = err == nil
+	return err
+}

@@ -1,0 +1,260 @@
+package cachedrepo
+
+import (
+	"context"
+	"math/rand/v2"
+	"time"
+
+	"github.com/asidego/aside/cachedrepo/store"
+	"github.com/asidego/aside/model"
+)
+
+// read is one READ of the protocol: a row at one key.
+type read struct {
+	c    *Cache
+	name string // of the view, for errors and observers
+	acc  *access
+	at   model.Place
+	data []model.Datum
+	key  string
+	load func(ctx context.Context) (rec any, err error) // rec is a pointer to a record
+
+	spent time.Duration // in the store
+}
+
+// maxAttempts bounds how often a read starts again because what it waited for came to nothing. Each turn needs an
+// invalidation, an expired lease or a caller that left at just the wrong moment.
+const maxAttempts = 4
+
+// into answers the read from the store, from another's load or from the database, and writes the row to dst, a pointer to
+// a zero record.
+func (r *read) into(ctx context.Context, dst any) (hit bool, err error) {
+	if err := ctx.Err(); err != nil {
+		return false, err
+	}
+	waitUntil := time.Time{}
+	for range maxAttempts {
+		if !r.c.node.trusted() {
+			r.c.stats.distrusted.Add(1)
+			break
+		}
+		reply, err := r.look(ctx)
+		if err != nil {
+			break
+		}
+		var seen []byte
+		if reply.State == store.Value {
+			usable, err := r.open(ctx, reply.Value, dst)
+			if usable {
+				return true, err
+			}
+			seen = reply.Value
+		}
+		if reply.State == store.Value || reply.State == store.Absent {
+			var f *flight
+			if reply, f, err = r.acquire(ctx, seen); err != nil {
+				break
+			}
+			if f != nil {
+				done, err := r.finish(ctx, f, dst, true)
+				if done {
+					return false, err
+				}
+				continue
+			}
+			if reply.State == store.Value {
+				if usable, err := r.open(ctx, reply.Value, dst); usable {
+					return true, err
+				}
+				continue
+			}
+		}
+		if reply.State != store.Lease {
+			r.c.stats.guarded.Add(1)
+			break
+		}
+		if f := r.c.flights.join(reply.Token); f != nil {
+			r.c.stats.shared.Add(1)
+			done, err := r.finish(ctx, f, dst, false)
+			if done {
+				return false, err
+			}
+			continue
+		}
+		again, err := r.waitFor(ctx, reply.Token, &waitUntil)
+		if err != nil {
+			return false, err
+		}
+		if !again {
+			r.c.stats.leased.Add(1)
+			break
+		}
+	}
+	return false, r.fromDatabase(ctx, dst)
+}
+
+// look is GET, shared with those who came before it was sent.
+func (r *read) look(ctx context.Context) (store.Reply, error) {
+	return r.c.lookups.do(ctx, r.key, func() (store.Reply, error) {
+		// Trust is judged when the command is sent: a read that came before an invalidation failed may be led by one after.
+		if !r.c.node.trusted() {
+			return store.Reply{}, errAway
+		}
+		return r.ask(ctx, "get", store.Op{Kind: store.Get, Key: r.key})
+	})
+}
+
+// acquire asks for the lease, over the value seen if there is one. It returns the flight that was started if the lease was
+// given, else what the key holds.
+func (r *read) acquire(ctx context.Context, seen []byte) (store.Reply, *flight, error) {
+	var started *flight
+	reply, err := r.c.acquires.do(ctx, r.key, func() (store.Reply, error) {
+		epoch, f := r.c.epoch(), r.c.flights.leased(ctx, nil)
+		op := store.Op{Kind: store.Acquire, Key: r.key, Token: f.token, TTL: r.c.leaseTime()}
+		if seen != nil {
+			op.Kind, op.Value = store.AcquireOver, seen
+		}
+		reply, err := r.ask(ctx, "acquire", op)
+		if err != nil || reply.State != store.Lease || reply.Token != f.token {
+			r.c.flights.notGranted(f)
+			return reply, err
+		}
+		started = f
+		r.c.stats.misses.Add(1)
+		// The database is read after the store has answered, and in a snapshot of its own: history 14.
+		var entry []byte
+		r.c.flights.start(f, func(ctx context.Context) *result {
+			res := r.fetch(ctx)
+			entry = r.entry(ctx, res, epoch)
+			return res
+		}, func(ctx context.Context) {
+			defer r.c.flights.forget(f)
+			r.c.settle(ctx, []settlement{{r.key, f.token, entry, r.c.opts.life(f.result.err)}})
+		})
+		return reply, nil
+	})
+	return reply, started, err
+}
+
+// leaseTime outlives the load and the fill: a lease that ends earlier would be taken over while its load still runs.
+func (c *Cache) leaseTime() time.Duration { return c.cfg.LoadTimeout + 2*c.cfg.Timeout }
+
+// ask runs one operation within what is left of the time that a read may spend on the store.
+func (r *read) ask(ctx context.Context, name string, op store.Op) (store.Reply, error) {
+	start := time.Now()
+	call, cancel := context.WithTimeout(ctx, max(r.c.cfg.Timeout-r.spent, time.Millisecond))
+	defer cancel()
+	ops, replies := [1]store.Op{op}, [1]store.Reply{}
+	err := r.c.node.do(call, ctx, name, ops[:], replies[:])
+	r.spent += time.Since(start)
+	return replies[0], err
+}
+
+// open reads a value. usable is false if it may not be used; then it may be taken over.
+func (r *read) open(ctx context.Context, value []byte, dst any) (usable bool, err error) {
+	t := r.acc.table
+	e, err := openEnvelope(r.key, value, r.c.epoch(), t.codec.fingerprint)
+	if err == nil && e.flags&flagAbsent == 0 {
+		err = t.codec.decode(e.payload, dst)
+	}
+	if err == nil {
+		r.c.stats.hits.Add(1)
+		if e.flags&flagAbsent != 0 {
+			return true, r.c.opts.absent(r.at, e.flags)
+		}
+		return true, nil
+	}
+	r.c.unusable(ctx, t, err)
+	zero(dst)
+	return false, nil
+}
+
+// finish waits for a flight. done is false if it came to nothing and the read must start again.
+func (r *read) finish(ctx context.Context, f *flight, dst any, own bool) (done bool, err error) {
+	res, err := r.c.flights.await(ctx, f)
+	if err != nil {
+		return true, err
+	}
+	if err := res.into(r.acc.table, dst); err != nil {
+		return !startAgain(err), err
+	}
+	if own {
+		r.linger(ctx, f)
+	}
+	return true, nil
+}
+
+// linger lets the caller that loaded see its fill land, as it would with GET, SELECT, SET: what it does next finds the
+// row in the store. It waits no longer than the read may spend on the store.
+func (r *read) linger(ctx context.Context, f *flight) {
+	select {
+	case <-f.stored:
+		return
+	default:
+	}
+	timer := time.NewTimer(max(r.c.cfg.Timeout-r.spent, 0))
+	defer timer.Stop()
+	select {
+	case <-f.stored:
+	case <-timer.C:
+	case <-ctx.Done():
+	}
+}
+
+// waitFor waits a moment for another process to finish its load, and tells whether it is worth looking again. A lease
+// that was once waited for in vain is not waited for again: its holder is slow, or dead.
+func (r *read) waitFor(ctx context.Context, lease store.Token, until *time.Time) (again bool, err error) {
+	c := r.c
+	if c.cfg.Wait < 0 || c.vain.has(lease) {
+		return false, nil
+	}
+	end := time.Now().Add(c.cfg.Wait)
+	if until.IsZero() {
+		*until = end
+	}
+	pause := time.Millisecond
+	for {
+		left := time.Until(*until)
+		if left <= 0 {
+			c.vain.add(lease)
+			return false, nil
+		}
+		timer := time.NewTimer(min(pause/2+rand.N(pause), left))
+		select {
+		case <-timer.C:
+		case <-ctx.Done():
+			timer.Stop()
+			return false, ctx.Err()
+		}
+		pause = min(2*pause, 16*time.Millisecond)
+		r.spent = 0 // each look may take its time; the whole wait has its bound
+		reply, err := r.look(ctx)
+		if err != nil {
+			return false, ctx.Err()
+		}
+		if reply.State != store.Lease || reply.Token != lease {
+			return true, nil
+		}
+	}
+}
+
+// fromDatabase reads the row and stores nothing.
+func (r *read) fromDatabase(ctx context.Context, dst any) error {
+	for range maxAttempts {
+		f := r.c.flights.queue(ctx, r.key, func(ctx context.Context) *result {
+			res := r.fetch(ctx)
+			if !r.acc.table.rel.Immutable {
+				r.entry(ctx, res, 0) // the others decode their own
+			}
+			return res
+		})
+		if done, err := r.finish(ctx, f, dst, false); done {
+			return err
+		}
+	}
+	rec, err := r.loadOnce(ctx)
+	if err == nil {
+		assign(dst, rec)
+	}
+	return err
+}

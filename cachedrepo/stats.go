@@ -1,0 +1,110 @@
+package cachedrepo
+
+import (
+	"context"
+	"sync/atomic"
+	"time"
+)
+
+// Stats counts what a Cache and all derived from it have done since New.
+type Stats struct {
+	Hits   uint64 // rows served from the store, "not found" included
+	Misses uint64 // rows loaded under a lease of this process
+	Shared uint64 // rows served by another caller's load
+	Loads  uint64 // calls of the plain repository, a batch counting as one
+
+	Fills     uint64 // entries stored
+	Refused   uint64 // fills that came after an invalidation or after the end of the lease
+	TooLarge  uint64 // rows over Config.MaxEntry, returned and not stored
+	Inexact   uint64 // rows that did not survive encoding, returned and not stored
+	Elsewhere uint64 // rows whose own key was not the one asked for, returned and not stored
+
+	Damaged     uint64 // values that were no entries or failed their checksum
+	Fingerprint uint64 // values of another version of the record
+	Epoch       uint64 // values from before a failover
+
+	InTransaction uint64 // reads inside a transaction
+	Bypassed      uint64 // reads with Bypass or Options.Off
+	Leased        uint64 // reads that found another process loading, and did not see it finish
+	Guarded       uint64 // reads that found a writer's intent
+	Distrusted    uint64 // reads while the store was away or invalidations were pending
+
+	StoreErrors  uint64 // calls of the store that failed
+	StoreRefused uint64 // of these: the server answered and refused
+	LoadErrors   uint64 // loads that failed, "not found" not included
+	Overloads    uint64 // of these: no load of MaxLoads ended in time
+
+	Invalidated uint64 // keys invalidated
+	Replayed    uint64 // of these: after the store had been away
+	Pending     uint64 // keys whose invalidation waits for the store now
+	GivenUp     uint64 // invalidations given up by Close or over Config.MaxPending
+	InDoubt     uint64 // transactions whose outcome is not known
+	Unknown     uint64 // changes of tables that are not in Config.Tables
+	Opened      uint64 // times this process stopped asking the store
+}
+
+type counters struct {
+	hits, misses, shared, loads                          atomic.Uint64
+	fills, refused, tooLarge, inexact, elsewhere         atomic.Uint64
+	damaged, fingerprint, epoch                          atomic.Uint64
+	inTransaction, bypassed, leased, guarded, distrusted atomic.Uint64
+	storeErrors, storeRefused, loadErrors, overloads     atomic.Uint64
+	invalidated, replayed, givenUp                       atomic.Uint64
+	inDoubt, unknown, opened                             atomic.Uint64
+}
+
+// Stats returns the counts. They are read one by one: a sum may be off by what happens meanwhile.
+func (c *Cache) Stats() Stats {
+	n := &c.stats
+	return Stats{
+		Hits:          n.hits.Load(),
+		Misses:        n.misses.Load(),
+		Shared:        n.shared.Load(),
+		Loads:         n.loads.Load(),
+		Fills:         n.fills.Load(),
+		Refused:       n.refused.Load(),
+		TooLarge:      n.tooLarge.Load(),
+		Inexact:       n.inexact.Load(),
+		Elsewhere:     n.elsewhere.Load(),
+		Damaged:       n.damaged.Load(),
+		Fingerprint:   n.fingerprint.Load(),
+		Epoch:         n.epoch.Load(),
+		InTransaction: n.inTransaction.Load(),
+		Bypassed:      n.bypassed.Load(),
+		Leased:        n.leased.Load(),
+		Guarded:       n.guarded.Load(),
+		Distrusted:    n.distrusted.Load(),
+		StoreErrors:   n.storeErrors.Load(),
+		StoreRefused:  n.storeRefused.Load(),
+		LoadErrors:    n.loadErrors.Load(),
+		Overloads:     n.overloads.Load(),
+		Invalidated:   n.invalidated.Load(),
+		Replayed:      n.replayed.Load(),
+		Pending:       uint64(c.node.waiting()),
+		GivenUp:       n.givenUp.Load(),
+		InDoubt:       n.inDoubt.Load(),
+		Unknown:       n.unknown.Load(),
+		Opened:        n.opened.Load(),
+	}
+}
+
+// Observer has one optional func per kind of event. They are called by the goroutine that reads or writes and must not
+// block.
+type Observer struct {
+	// Read tells of a read that asked the store: the table's or the view's name, whether the answer came from the store, and
+	// how long it took.
+	Read func(ctx context.Context, name string, hit bool, took time.Duration)
+	// Error tells of trouble that no caller hears of: op is get, acquire, fill, abandon, invalidate, encode or decode.
+	Error func(ctx context.Context, op string, err error)
+}
+
+// trouble reports what is swallowed. The first of each kind is logged, for the log of a process whose store is away must
+// not grow with its traffic.
+func (rt *runtime) trouble(ctx context.Context, op string, err error) {
+	if o := rt.cfg.Observer; o != nil && o.Error != nil {
+		o.Error(ctx, op, err)
+	}
+	if rt.node.first(op) {
+		rt.cfg.Logger.WarnContext(ctx, "aside: trouble with the store; reads go to the database where they must", "op", op, "err", err)
+	}
+}
