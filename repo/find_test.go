@@ -212,7 +212,7 @@ func TestFindManyWithWiderEquality(t *testing.T) {
 }
 
 func TestTypesSurviveTheRoundTrip(t *testing.T) {
-	onBoth(t, func(e *env) {
+	onEach(t, []string{"pq", "pgx", "pq binary"}, func(e *env) {
 		r := repo.New(e.db, things)
 		ref := uuid.New()
 		seen := time.Date(1999, 12, 31, 23, 59, 59, 999999000, time.FixedZone("x", -5*3600))
@@ -257,6 +257,40 @@ func TestTypesSurviveTheRoundTrip(t *testing.T) {
 				}
 			}
 		}
+	})
+}
+
+type quoted struct {
+	Group int64  `db:"group"`
+	User  string `db:"User"`
+	Order string `db:"order"`
+}
+
+// Names are quoted, and a key that PostgreSQL alone may assign is left to it.
+func TestNamesAndIdentity(t *testing.T) {
+	byUser := model.NewUnique[quoted, string]("User")
+	byOrder := model.NewIndex[quoted, string]("order").OrderBy("User DESC")
+	tables := model.MustTable(model.Spec[quoted, int64]{
+		Name: "Select", Key: "group", Indexes: model.Indexes[quoted]{byUser, byOrder},
+	})
+	onBoth(t, func(e *env) {
+		e.exec(`CREATE TABLE "Select" ("group" bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY, "User" text UNIQUE, "order" text)`)
+		r := repo.New(e.db, tables)
+		s, err := r.Insert(e.ctx, quoted{User: "u", Order: "o"})
+		e.ok(err)
+		_, err = r.Upsert(e.ctx, quoted{User: "u", Order: "p"}, byUser)
+		e.ok(err)
+		_, err = r.Modify(e.ctx, s.Group, func(s *quoted) error { s.Order = "q"; return nil })
+		e.ok(err)
+		n, err := r.UpdateWhere(e.ctx, repo.Bulk{Set: `"order" = 'r'`, Where: `"Select"."User" = 'u'`})
+		e.ok(err)
+		list, err := r.ListBy(e.ctx, byOrder.Eq("r"), repo.Page{})
+		if err != nil || n != 1 || len(list.Items) != 1 {
+			e.Errorf("%d %+v %v", n, list, err)
+		}
+		_, err = r.Insert(e.ctx, quoted{User: "u"})
+		e.is(err, model.ErrDuplicate, "Select.User=u: duplicate")
+		e.ok(r.Delete(e.ctx, s.Group))
 	})
 }
 

@@ -3,7 +3,6 @@ package repo
 import (
 	"context"
 	"database/sql"
-	"errors"
 	"fmt"
 	"reflect"
 
@@ -24,7 +23,11 @@ func (r *SQL[T, K]) each(ctx context.Context, query string, args []any, scan fun
 	if err != nil {
 		return err
 	}
-	defer func() { err = errors.Join(err, rows.Close()) }()
+	defer func() {
+		if closing := rows.Close(); err == nil {
+			err = closing
+		}
+	}()
 	for rows.Next() {
 		if err := scan(rows); err != nil {
 			return err

@@ -169,8 +169,13 @@ type env struct {
 // onBoth runs a test with lib/pq and with pgx.
 func onBoth(t *testing.T, test func(e *env)) {
 	t.Helper()
+	onEach(t, []string{"pq", "pgx"}, test)
+}
+
+func onEach(t *testing.T, drivers []string, test func(e *env)) {
+	t.Helper()
 	t.Parallel()
-	for _, driver := range []string{"pq", "pgx"} {
+	for _, driver := range drivers {
 		t.Run(driver, func(t *testing.T) {
 			t.Parallel()
 			test(newEnv(t, driver))
@@ -181,11 +186,15 @@ func onBoth(t *testing.T, test func(e *env)) {
 func newEnv(t *testing.T, driver string) *env {
 	t.Helper()
 	pg := testenv.PostgresWith(t, schema)
-	open := pg.Open
-	if driver == "pgx" {
-		open = pg.OpenPgx
+	e := &env{T: t, ctx: t.Context()}
+	switch driver {
+	case "pq":
+		e.conn = pg.Open(t)
+	case "pgx":
+		e.conn = pg.OpenPgx(t)
+	case "pq binary":
+		e.conn = testenv.Open(t, "postgres", pg.URL()+"&binary_parameters=yes")
 	}
-	e := &env{T: t, ctx: t.Context(), conn: open(t)}
 	e.db = txhooks.New(e.conn, txhooks.Config{})
 	e.changes = record(e.db)
 	return e

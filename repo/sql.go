@@ -12,7 +12,7 @@ import (
 //
 // Statements list their columns, so a column added to the table breaks nothing, and number their parameters. They work
 // the same with lib/pq and with pgx's database/sql driver. Times are in UTC, in what is written and in what is read, and
-// have PostgreSQL's precision once they were stored.
+// have PostgreSQL's precision once they were stored. A json.RawMessage is meant for a json or jsonb column.
 //
 // An error that matches model.ErrNotFound or model.ErrConflict leaves a transaction that the caller began usable, for
 // the statement changed nothing. After any other error of a write that transaction can only roll back, unless the write

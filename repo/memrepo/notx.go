@@ -26,7 +26,11 @@ func (NoTx) Run(ctx context.Context, fn func(ctx context.Context) error) (err er
 	}
 	// A pool for each Run, as an open one has a goroutine, which tests that look for leaks would find.
 	pool := sql.OpenDB(nothing{})
-	defer func() { err = errors.Join(err, pool.Close()) }()
+	defer func() {
+		if closing := pool.Close(); err == nil {
+			err = closing
+		}
+	}()
 	db := txhooks.New(sqlx.NewDb(pool, "nothing"), txhooks.Config{})
 	return db.Run(context.WithValue(ctx, noTxKey{}, db), fn)
 }

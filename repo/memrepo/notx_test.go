@@ -37,7 +37,7 @@ func TestNoTxRunsHooks(t *testing.T) {
 		txhooks.AfterCommit(ctx, note("never"))
 		return mine
 	})
-	if !errors.Is(err, mine) || log != nil {
+	if err != mine || log != nil {
 		t.Errorf("%v, %v", log, err)
 	}
 }

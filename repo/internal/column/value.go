@@ -5,6 +5,7 @@ import (
 	"bytes"
 	"cmp"
 	"database/sql/driver"
+	"encoding/json"
 	"fmt"
 	"reflect"
 	"strings"
@@ -16,7 +17,12 @@ import (
 // Value converts the value of a field to what is sent to a driver: an int64, float64, bool, []byte, string, time.Time or
 // nil. Drivers that take any Go type (pgx does, where lib/pq leaves the conversion to database/sql) then get the same
 // values as those that do not.
+//
+// JSON goes as a string: lib/pq with binary_parameters=yes sends bytes as bytea.
 func Value(v any) (driver.Value, error) {
+	if doc, ok := v.(json.RawMessage); ok && doc != nil {
+		return string(doc), nil
+	}
 	x, err := driver.DefaultParameterConverter.ConvertValue(v)
 	if err != nil {
 		return nil, err

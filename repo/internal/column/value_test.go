@@ -44,7 +44,7 @@ func TestValue(t *testing.T) {
 		{(*int32)(nil), nil},
 		{id, id.String()},
 		{json.RawMessage(nil), nil},
-		{json.RawMessage("1"), []byte("1")},
+		{json.RawMessage("1"), "1"},
 		{[]byte{}, []byte{}},
 		{pq.StringArray{"a"}, `{"a"}`},
 		{float32(0.5), 0.5},
@@ -120,8 +120,17 @@ func TestLookupIsInjective(t *testing.T) {
 	text := func(s string) model.Datum { return model.Datum{Kind: model.Text, Text: s} }
 	n := model.Datum{Kind: model.Int, Int: 1}
 	all := [][]model.Datum{
-		{text("a"), text("b")}, {text("a,"), text("b")}, {text("a"), text(",b")}, {text("a,31:b")}, {text(""), text("ab")},
-		{n, text("a")}, {text("1"), text("a")}, {n, {Kind: model.Bool, Int: 1}}, {n, n}, {n}, {{Kind: model.Null}, n},
+		{text("a"), text("b")},
+		{text("a,"), text("b")},
+		{text("a"), text(",b")},
+		{text("a,31:b")},
+		{text(""), text("ab")},
+		{n, text("a")},
+		{text("1"), text("a")},
+		{n, {Kind: model.Bool, Int: 1}},
+		{n, n},
+		{n},
+		{{Kind: model.Null}, n},
 		{{Kind: model.Bytes, Text: "a"}, text("b")},
 	}
 	var seen []any
