@@ -14,8 +14,9 @@
 // Name fn's parameter ctx, as above, so that it hides the outer one: a statement on the outer context is not part of the
 // transaction and can wait for its locks for ever.
 //
-// A transaction belongs to one goroutine at a time. BEGIN, COMMIT, ROLLBACK and their like are Run's business: given to a
-// statement method in a transaction they are refused.
+// A transaction belongs to one goroutine at a time. BEGIN, COMMIT, ROLLBACK and their like are Run's business: a statement
+// that begins with one of them is refused. Hidden behind another statement in the same string they are not noticed, and
+// what follows is then no part of a transaction.
 //
 // # What becomes of a transaction
 //

@@ -2,12 +2,13 @@ package txhooks
 
 import (
 	"context"
+	"database/sql"
 	"errors"
 	"fmt"
 )
 
 var (
-	// ErrFinished is matched by what happens on the context of a transaction that is over.
+	// ErrFinished is matched by what happens on the context of a transaction that is over; so is sql.ErrTxDone.
 	ErrFinished = errors.New("aside: this context's transaction is over")
 
 	// ErrConcurrent is returned by Run and Savepoint if another Run or Savepoint within the same transaction is under way
@@ -34,7 +35,8 @@ func (e finishedError) Error() string {
 	return "aside: this context's transaction is already ending"
 }
 
-func (e finishedError) Is(target error) bool { return target == ErrFinished }
+// Is matches sql.ErrTxDone too, which code knows that was written for a *sql.Tx.
+func (e finishedError) Is(target error) bool { return target == ErrFinished || target == sql.ErrTxDone }
 
 // sqlState is the SQLSTATE in err, "" if there is none. Both lib/pq's and pgx's errors have it.
 func sqlState(err error) string {

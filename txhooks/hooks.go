@@ -12,8 +12,8 @@ const hookTimeout = 5 * time.Second
 
 // BeforeCommit runs fn in the transaction, last of all; its error rolls back. Hooks run in the order in which they were
 // given, those that hooks give too, and may send statements, Touch, and give further hooks. fn's context has the values of
-// ctx and ends with that of the outermost Run. Where nothing is left to roll back an error is logged: outside a transaction fn runs at once, on
-// the context of a finished one it does not run.
+// ctx and ends with that of the outermost Run. Where nothing is left to roll back an error is logged: outside a transaction
+// fn runs at once, on the context of a finished one it does not run.
 func BeforeCommit(ctx context.Context, fn func(ctx context.Context) error) {
 	f := innermost(ctx)
 	if f == nil {

@@ -63,7 +63,7 @@ func outcomeOf(err error, failed, shared bool) Outcome {
 // becameRollback recognises how drivers say that COMMIT of a failed transaction rolled it back. The server itself does not
 // call it an error, so there is no SQLSTATE, and importing the drivers for their variables would force both on everybody.
 func becameRollback(err error) bool {
-	text := err.Error()
+	text := strings.ToLower(err.Error())
 	return strings.Contains(text, "could not complete operation in a failed transaction") || // lib/pq
 		strings.Contains(text, "commit unexpectedly resulted in rollback") // pgx
 }

@@ -35,6 +35,7 @@ func TestOutcomeOf(t *testing.T) {
 		{err: sql.ErrTxDone, shared: true, want: InDoubt},
 		{err: pq.ErrInFailedTransaction, want: RolledBack},
 		{err: pgx.ErrTxCommitRollback, want: RolledBack},
+		{err: errors.New("Commit unexpectedly resulted in ROLLBACK"), want: RolledBack},
 		{err: driver.ErrBadConn, want: InDoubt},
 		{err: driver.ErrBadConn, failed: true, want: RolledBack},
 		{err: driver.ErrBadConn, failed: true, shared: true, want: InDoubt},

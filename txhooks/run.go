@@ -88,12 +88,12 @@ func (t *transaction) join(ctx context.Context, f *frame, opts Options, fn func(
 			t.doom(err)
 		}
 	}()
-	if err = t.options.contradiction(opts); err == nil {
-		var inner *frame
-		if inner, err = t.enter(f); err != nil {
-			t.breaks(err) // the savepoint that is open may be another goroutine's
-		} else {
-			defer t.leave(inner)
+	var inner *frame
+	if inner, err = t.enter(f); err != nil {
+		t.breaks(err) // the savepoint that is open may be another goroutine's
+	} else {
+		defer t.leave(inner)
+		if err = t.options.contradiction(opts); err == nil {
 			err = fn(inner.context(ctx))
 		}
 	}

@@ -169,7 +169,7 @@ func TestFinishedContext(t *testing.T) {
 				"Touch":     Touch(stale, notesTable.Row(1)),
 				"Changed":   db.Changed(stale, change(1)),
 			} {
-				if err == nil || err.Error() != text || !errors.Is(err, ErrFinished) {
+				if err == nil || err.Error() != text || !errors.Is(err, ErrFinished) || !errors.Is(err, sql.ErrTxDone) {
 					t.Errorf("%s: %v, want %s", what, err, text)
 				}
 			}
@@ -520,6 +520,7 @@ func TestTransactionControlIsRefused(t *testing.T) {
 	everyDriver(t, func(t *testing.T, db *DB) {
 		for query, refused := range map[string]bool{
 			"COMMIT":                             true,
+			"/* trace=1 */ -- x\n COMMIT":         true,
 			" commit;":                           true,
 			"-- name: Done :exec\nCOMMIT":        true,
 			"ROLLBACK":                           true,

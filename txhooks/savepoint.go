@@ -78,7 +78,8 @@ func (t *transaction) release(ctx context.Context, f *frame, name string) error 
 
 // undo brings back what was at SAVEPOINT. It must work when ctx is dead; if it does not, the transaction cannot go on.
 func (t *transaction) undo(ctx context.Context, name string, mark state) {
-	ctx = context.WithoutCancel(ctx)
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), rollbackTimeout)
+	defer cancel()
 	err := t.exec(ctx, "ROLLBACK TO SAVEPOINT "+name)
 	if err == nil {
 		// Or each failed savepoint of a loop would nest in the one before.

@@ -5,7 +5,6 @@ import (
 	"database/sql"
 	"errors"
 	"fmt"
-	"strings"
 
 	"github.com/jmoiron/sqlx"
 )
@@ -221,37 +220,3 @@ var closed = func() chan struct{} {
 
 func (f failedContext) Done() <-chan struct{} { return closed }
 func (f failedContext) Err() error            { return f.err }
-
-// refuseControl keeps statements from ending the transaction behind our back: what follows would commit by itself, and
-// pgx answers a COMMIT after that with success.
-func refuseControl(query string) error {
-	for {
-		query = strings.TrimLeft(query, " \t\r\n;")
-		if !strings.HasPrefix(query, "--") {
-			break
-		}
-		_, query, _ = strings.Cut(query, "\n")
-	}
-	words := strings.FieldsFunc(query[:min(len(query), 64)], func(r rune) bool { return r <= ' ' || r == ';' })
-	if len(words) == 0 {
-		return nil
-	}
-	verb, second := strings.ToUpper(words[0]), ""
-	if len(words) > 1 {
-		second = strings.ToUpper(words[1])
-	}
-	switch verb {
-	case "ROLLBACK":
-		if second == "TO" || (len(words) > 2 && strings.EqualFold(words[2], "TO")) {
-			return nil
-		}
-	case "START", "PREPARE":
-		if second != "TRANSACTION" {
-			return nil
-		}
-	case "BEGIN", "COMMIT", "END", "ABORT":
-	default:
-		return nil
-	}
-	return fmt.Errorf("aside: %s in a transaction of Run: it would end it behind Run's back", verb)
-}

@@ -14,7 +14,7 @@ import (
 	"github.com/asidego/aside/model"
 )
 
-// rollbackTimeout bounds ROLLBACK on a network that fell silent, with drivers that can be stopped. The server rolls back
+// rollbackTimeout bounds ROLLBACK and ROLLBACK TO on a network that fell silent, with drivers that can be stopped. The server rolls back
 // by itself when it notices.
 const rollbackTimeout = 5 * time.Second
 
