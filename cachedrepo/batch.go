@@ -27,6 +27,7 @@ func (b *batch[T, K]) query(ctx context.Context, items []*item[T]) error {
 	if res.err != nil {
 		return res.err
 	}
+	items[0].left = b.left
 	items[0].linger(ctx, b.load)
 	for i, it := range items {
 		from := &loaded[i]

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"slices"
+	"time"
 
 	"github.com/asidego/aside/cachedrepo/store"
 	"github.com/asidego/aside/model"
@@ -15,6 +16,9 @@ type batch[T any, K comparable] struct {
 	*cached[T, K]
 	items []*item[T] // distinct keys
 	load  *flight    // of the one query; the leases' flights bring what it finds
+	until time.Time  // the end of the time that one look of the batch may spend on the store
+
+	left time.Duration // what was left of it
 }
 
 // item is one key of a batch.
@@ -112,6 +116,7 @@ func (b *batch[T, K]) answer(ctx context.Context, place []*item[T]) ([]T, error)
 func (b *batch[T, K]) fromStore(ctx context.Context) (hits int) {
 	c := b.c
 	for part := range slices.Chunk(b.items, chunk) {
+		b.until = time.Now().Add(c.cfg.Timeout)
 		if !c.node.trusted() {
 			c.stats.distrusted.Add(uint64(len(part)))
 			continue
@@ -137,6 +142,7 @@ func (b *batch[T, K]) fromStore(ctx context.Context) (hits int) {
 		}
 		b.acquire(ctx, missing)
 	}
+	b.left = time.Until(b.until)
 	return hits
 }
 
@@ -152,7 +158,7 @@ func (b *batch[T, K]) ask(ctx context.Context, name string, items []*item[T], ki
 			}
 		}
 	}
-	call, cancel := context.WithTimeout(ctx, b.c.cfg.Timeout)
+	call, cancel := context.WithDeadline(ctx, b.until)
 	defer cancel()
 	if b.c.node.do(call, ctx, name, ops, replies) != nil {
 		return nil

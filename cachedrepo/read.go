@@ -19,7 +19,8 @@ type read struct {
 	key  string
 	load func(ctx context.Context) (rec any, err error) // rec is a pointer to a record
 
-	spent time.Duration // in the store
+	until time.Time     // the end of the time that this read may spend on the store
+	left  time.Duration // what was left of it when the lease was granted
 }
 
 // maxAttempts bounds how often a read starts again because what it waited for came to nothing. Each turn needs an
@@ -32,7 +33,8 @@ func (r *read) into(ctx context.Context, dst any) (hit bool, err error) {
 	if err := ctx.Err(); err != nil {
 		return false, err
 	}
-	waitUntil := time.Time{}
+	var waitUntil time.Time
+	r.until = time.Now().Add(r.c.cfg.Timeout)
 	for range maxAttempts {
 		if !r.c.node.trusted() {
 			r.c.stats.distrusted.Add(1)
@@ -90,6 +92,9 @@ func (r *read) into(ctx context.Context, dst any) (hit bool, err error) {
 			break
 		}
 	}
+	if err := ctx.Err(); err != nil {
+		return false, err
+	}
 	return false, r.fromDatabase(ctx, dst)
 }
 
@@ -119,7 +124,7 @@ func (r *read) acquire(ctx context.Context, seen []byte) (store.Reply, *flight, 
 			r.c.flights.notGranted(f)
 			return reply, err
 		}
-		started = f
+		started, r.left = f, time.Until(r.until)
 		r.c.stats.misses.Add(1)
 		// The database is read after the store has answered, and in a snapshot of its own: history 14.
 		var entry []byte
@@ -139,14 +144,16 @@ func (r *read) acquire(ctx context.Context, seen []byte) (store.Reply, *flight, 
 // leaseTime outlives the load and the fill: a lease that ends earlier would be taken over while its load still runs.
 func (c *Cache) leaseTime() time.Duration { return c.cfg.LoadTimeout + 2*c.cfg.Timeout }
 
-// ask runs one operation within what is left of the time that a read may spend on the store.
+// ask runs one operation within the time that the read may spend on the store. The time that it waited for another's call
+// counts: the caller who leads the next round came first of all who share it.
 func (r *read) ask(ctx context.Context, name string, op store.Op) (store.Reply, error) {
-	start := time.Now()
-	call, cancel := context.WithTimeout(ctx, max(r.c.cfg.Timeout-r.spent, time.Millisecond))
+	if time.Until(r.until) <= 0 {
+		return store.Reply{}, errAway // says nothing new about the store
+	}
+	call, cancel := context.WithDeadline(ctx, r.until)
 	defer cancel()
 	ops, replies := [1]store.Op{op}, [1]store.Reply{}
 	err := r.c.node.do(call, ctx, name, ops[:], replies[:])
-	r.spent += time.Since(start)
 	return replies[0], err
 }
 
@@ -192,7 +199,7 @@ func (r *read) linger(ctx context.Context, f *flight) {
 		return
 	default:
 	}
-	timer := time.NewTimer(max(r.c.cfg.Timeout-r.spent, 0))
+	timer := time.NewTimer(r.left)
 	defer timer.Stop()
 	select {
 	case <-f.stored:
@@ -227,7 +234,7 @@ func (r *read) waitFor(ctx context.Context, lease store.Token, until *time.Time)
 			return false, ctx.Err()
 		}
 		pause = min(2*pause, 16*time.Millisecond)
-		r.spent = 0 // each look may take its time; the whole wait has its bound
+		r.until = time.Now().Add(c.cfg.Timeout) // for each look; the whole wait has its own bound
 		reply, err := r.look(ctx)
 		if err != nil {
 			return false, ctx.Err()
