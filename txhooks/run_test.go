@@ -520,7 +520,7 @@ func TestTransactionControlIsRefused(t *testing.T) {
 	everyDriver(t, func(t *testing.T, db *DB) {
 		for query, refused := range map[string]bool{
 			"COMMIT":                             true,
-			"/* trace=1 */ -- x\n COMMIT":         true,
+			"/* trace=1 */ -- x\n COMMIT":        true,
 			" commit;":                           true,
 			"-- name: Done :exec\nCOMMIT":        true,
 			"ROLLBACK":                           true,
