@@ -1,0 +1,66 @@
+package txhooks
+
+import (
+	"context"
+	"errors"
+	"sync"
+	"testing"
+
+	"github.com/asidego/aside/model"
+)
+
+// Two transfers in opposite directions deadlock if each locks its rows as its statements come to them. Here they would for
+// certain: when one has sent its first statement, of two, it holds both rows, whichever it was told of first.
+func TestTouchLocksAllBeforeTheFirstStatement(t *testing.T) {
+	everyDriver(t, func(t *testing.T, db *DB) {
+		exec(t, db, t.Context(), `INSERT INTO users VALUES (1, 'a@x', 7), (2, 'b@x', 7)`)
+		for _, refs := range []model.Refs{{users.Row(1), users.Row(2)}, {users.Row(2), byEmail.Eq("a@x")}} {
+			err := db.Run(t.Context(), func(ctx context.Context) error {
+				for _, ref := range refs { // as two decorators do it, one after another
+					if err := Touch(ctx, ref); err != nil {
+						return err
+					}
+				}
+				exec(t, db, ctx, `UPDATE users SET credits = credits - 1 WHERE id = $1`, 2)
+				for id := 1; id <= 2; id++ {
+					_, err := db.ExecContext(context.Background(), `SELECT FROM users WHERE id = $1 FOR NO KEY UPDATE NOWAIT`, id)
+					if sqlState(err) != "55P03" {
+						t.Errorf("row %d is not locked: %v", id, err)
+					}
+				}
+				return nil
+			})
+			if err != nil {
+				t.Error(err)
+			}
+		}
+	})
+}
+
+// A RunWith that is refused rolls back all, also if the savepoint that happens to be open is another goroutine's and is
+// undone for reasons of its own.
+func TestRefusedWhileAnotherSavepointIsOpen(t *testing.T) {
+	everyDriver(t, func(t *testing.T, db *DB) {
+		err := db.Run(t.Context(), func(ctx context.Context) error {
+			insert(t, db, ctx, 1)
+			inside, tried := make(chan struct{}), make(chan struct{})
+			var other sync.WaitGroup
+			other.Go(func() {
+				_ = db.Savepoint(ctx, func(context.Context) error {
+					close(inside)
+					<-tried
+					return errBoom
+				})
+			})
+			<-inside
+			_ = db.RunWith(ctx, Options{ReadOnly: true}, func(context.Context) error { t.Error("fn ran"); return nil })
+			close(tried)
+			other.Wait()
+			return nil
+		})
+		if !errors.Is(err, ErrConcurrent) {
+			t.Errorf("Run: %v", err)
+		}
+		wantNotes(t, db, "")
+	})
+}
