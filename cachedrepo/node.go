@@ -35,6 +35,7 @@ type node struct {
 	stop     context.CancelFunc
 	idle     chan struct{} // closed when no prober runs
 	repeats  sync.WaitGroup
+	after    func(d time.Duration) <-chan time.Time // time.After
 }
 
 const (
@@ -48,7 +49,10 @@ const (
 var errAway = errors.New("aside: the store is away")
 
 func newNode(rt *runtime) *node {
-	n := &node{rt: rt, pending: make(map[string]struct{}), logged: make(map[string]bool), idle: make(chan struct{})}
+	n := &node{
+		rt: rt, pending: make(map[string]struct{}), logged: make(map[string]bool), idle: make(chan struct{}),
+		after: time.After,
+	}
 	n.ctx, n.stop = context.WithCancel(context.Background())
 	close(n.idle)
 	return n
@@ -177,10 +181,8 @@ func (n *node) later(after time.Duration, keys []string) {
 	n.repeats.Add(1)
 	go func() {
 		defer n.repeats.Done()
-		timer := time.NewTimer(after)
-		defer timer.Stop()
 		select {
-		case <-timer.C:
+		case <-n.after(after):
 			n.invalidate(n.ctx, keys)
 		case <-n.ctx.Done():
 		}
