@@ -12,7 +12,7 @@ import (
 	"github.com/asidego/aside/model"
 )
 
-// chunk is how many places one statement names.
+// chunk is how many places one statement names; PostgreSQL takes 65535 arguments.
 const chunk = 1000
 
 // row is a row's image, with its key in a form that can be compared.
@@ -85,7 +85,7 @@ func (g *group) keys() []row {
 	return rows
 }
 
-// images reads the rows at a group's places, each once.
+// images reads the rows at a group's places. A row at several places can come several times.
 func (t *transaction) images(ctx context.Context, g *group, lock bool) ([]row, error) {
 	if g.keysOnly() {
 		return nil, nil
@@ -97,18 +97,12 @@ func (t *transaction) images(ctx context.Context, g *group, lock bool) ([]row, e
 	// the database's collation: two transactions that touch the same thousands of rows must not meet head on.
 	slices.SortStableFunc(g.places, comparePlaces)
 	var rows []row
-	seen := make(map[string]bool)
 	for places := range slices.Chunk(g.places, chunk) {
 		found, err := t.query(ctx, g.rel, places, lock)
 		if err != nil {
 			return nil, err
 		}
-		for _, r := range found {
-			if !seen[r.key] {
-				seen[r.key] = true
-				rows = append(rows, r)
-			}
-		}
+		rows = append(rows, found...)
 	}
 	return rows, nil
 }

@@ -221,26 +221,34 @@ func TestConcurrentNesting(t *testing.T) {
 // Somebody's goroutine is still inside when fn returns: half of its work would be committed.
 func TestCommitWhileNested(t *testing.T) {
 	everyDriver(t, func(t *testing.T, db *DB) {
-		inside, leave := make(chan struct{}), make(chan struct{})
-		var other sync.WaitGroup
-		err := db.Run(t.Context(), func(ctx context.Context) error {
-			insert(t, db, ctx, 1)
-			other.Go(func() {
-				_ = db.Run(ctx, func(context.Context) error {
-					close(inside)
-					<-leave
-					return nil
+		for _, nested := range []bool{false, true} {
+			inside, leave := make(chan struct{}), make(chan struct{})
+			var other sync.WaitGroup
+			fn := func(ctx context.Context) error {
+				insert(t, db, ctx, 1)
+				other.Go(func() {
+					_ = db.Run(ctx, func(context.Context) error {
+						close(inside)
+						<-leave
+						return nil
+					})
 				})
+				<-inside
+				return nil
+			}
+			err := db.Run(t.Context(), func(ctx context.Context) error {
+				if nested {
+					return db.Run(ctx, fn)
+				}
+				return fn(ctx)
 			})
-			<-inside
-			return nil
-		})
-		close(leave)
-		other.Wait()
-		if !errors.Is(err, ErrConcurrent) {
-			t.Errorf("Run: %v", err)
+			close(leave)
+			other.Wait()
+			if !errors.Is(err, ErrConcurrent) {
+				t.Errorf("Run: %v", err)
+			}
+			wantNotes(t, db, "")
 		}
-		wantNotes(t, db, "")
 	})
 }
 

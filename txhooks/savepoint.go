@@ -32,7 +32,7 @@ func (db *DB) Savepoint(ctx context.Context, fn func(ctx context.Context) error)
 	}
 	t.mu.Lock()
 	mark := t.state
-	t.doomed, t.failed = nil, nil
+	t.doomed = nil // what doomed the transaction before is not this savepoint's fault
 	t.mu.Unlock()
 
 	released := false

@@ -110,6 +110,20 @@ func TestSavepointUndoesFailures(t *testing.T) {
 	})
 }
 
+// A transaction that is lost already does not make its savepoints fail, nor do they save it.
+func TestSavepointInDoomedTransaction(t *testing.T) {
+	everyDriver(t, func(t *testing.T, db *DB) {
+		err := db.Run(t.Context(), func(ctx context.Context) error {
+			_ = db.Run(ctx, func(context.Context) error { return errBoom })
+			return db.Savepoint(ctx, func(ctx context.Context) error { insert(t, db, ctx, 1); return nil })
+		})
+		if !errors.Is(err, errBoom) || !strings.HasPrefix(err.Error(), "aside: rolled back: a Run within it failed") {
+			t.Errorf("Run: %v", err)
+		}
+		wantNotes(t, db, "")
+	})
+}
+
 // A loop of savepoints that fail must not nest them in each other.
 func TestSavepointsDoNotPileUp(t *testing.T) {
 	everyDriver(t, func(t *testing.T, db *DB) {

@@ -69,11 +69,14 @@ func (db *DB) begin(ctx context.Context, opts Options) (*transaction, error) {
 	return t, nil
 }
 
+// beginner is a connection or a pool.
+type beginner interface {
+	BeginTxx(ctx context.Context, opts *sql.TxOptions) (*sqlx.Tx, error)
+}
+
 func (t *transaction) connect(ctx, life context.Context) error {
 	opts := &sql.TxOptions{Isolation: t.options.Isolation, ReadOnly: t.options.ReadOnly}
-	begin := func(on interface {
-		BeginTxx(ctx context.Context, opts *sql.TxOptions) (*sqlx.Tx, error)
-	}) (err error) {
+	begin := func(on beginner) (err error) {
 		stop := context.AfterFunc(ctx, t.cancel)
 		t.tx, err = on.BeginTxx(life, opts)
 		if stop() {

@@ -3,6 +3,7 @@ package txhooks
 import (
 	"context"
 	"errors"
+	"fmt"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -67,6 +68,36 @@ func TestCommitAnswerLost(t *testing.T) {
 				}
 				insert(t, db, t.Context(), 2) // the pool has recovered
 				idle(t, db)
+			})
+		})
+	}
+}
+
+// A statement failed. Unless it was undone the transaction cannot have committed, and that is known without an answer.
+func TestCommitAnswerLostAfterFailure(t *testing.T) {
+	for _, undone := range []bool{false, true} {
+		t.Run(fmt.Sprintf("undone %t", undone), func(t *testing.T) {
+			onTheWire(t, func(t *testing.T, db *DB, proxy *faults.Proxy, direct *sqlx.DB) {
+				var j journal
+				proxy.CutAfterCommit()
+				err := db.Run(t.Context(), func(ctx context.Context) error {
+					AfterEnd(ctx, j.end("end"))
+					insert(t, db, ctx, 1)
+					exec(t, db, ctx, "SAVEPOINT mine")
+					_, _ = db.ExecContext(ctx, "INSERT INTO nowhere VALUES (1)")
+					if undone {
+						exec(t, db, ctx, "ROLLBACK TO mine")
+					}
+					return nil
+				})
+				if want := map[bool]string{false: "end rolled back", true: "end in doubt"}[undone]; err == nil {
+					t.Error("Run: no error")
+				} else {
+					j.want(t, want)
+				}
+				if got := notesOf(t, direct); got != map[bool]string{false: "", true: "1"}[undone] {
+					t.Errorf("rows in the table: %q", got)
+				}
 			})
 		})
 	}
