@@ -54,6 +54,10 @@ func TestValue(t *testing.T) {
 			t.Errorf("%T %v: %v, %v", c.in, c.in, got, err)
 		}
 	}
+	now := time.Now()
+	if !Equal(now, now.Round(0).In(time.FixedZone("x", 60))) || Equal(now, now.Add(1)) || Equal(now, nil) {
+		t.Error("times are not compared as instants")
+	}
 	if Equal([]byte(nil), nil) || Equal("1", int64(1)) {
 		t.Error("different values are equal")
 	}

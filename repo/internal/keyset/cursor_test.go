@@ -27,7 +27,9 @@ var (
 	byGroup = model.NewIndex[row, string]("grp").OrderBy("made DESC", "size", "is_on", "name")
 	byOther = model.NewIndex[row, string]("other").OrderBy("made DESC", "size", "is_on", "name")
 	byOrder = model.NewIndex[row, int64]("id").OrderBy("made", "size", "is_on", "name")
+	upwards = model.NewIndex[row, string]("grp").OrderBy("made", "size", "is_on", "name")
 	_       = model.MustTable(model.Spec[row, int64]{Name: "t", Key: "id", Indexes: model.Indexes[row]{byGroup, byOther}})
+	_       = model.MustTable(model.Spec[row, int64]{Name: "t", Key: "id", Indexes: model.Indexes[row]{upwards}})
 	_       = model.MustTable(model.Spec[row, string]{Name: "t", Key: "grp", Indexes: model.Indexes[row]{byOrder}})
 )
 
@@ -68,7 +70,7 @@ func TestCursorOfAnotherList(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	for _, other := range []model.Place{byGroup.Eq("b").Place(), byOther.Eq("a").Place(), byOrder.Eq(1).Place()} {
+	for _, other := range []model.Place{byGroup.Eq("b").Place(), byOther.Eq("a").Place(), upwards.Eq("a").Place(), byOrder.Eq(1).Place()} {
 		if _, err := Decode(s, other); !errors.Is(err, ErrCursor) || !strings.Contains(err.Error(), "another index, order or value") {
 			t.Errorf("%v: %v", other, err)
 		}
