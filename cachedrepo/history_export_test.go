@@ -1,9 +1,6 @@
 package cachedrepo
 
-import "time"
-
-// RepeatBy decides when the invalidations after a lost answer to COMMIT are repeated. Call it before c is used.
-func RepeatBy(c *Cache, after func(d time.Duration) <-chan time.Time) { c.node.after = after }
+import "hash/maphash"
 
 // Waiting counts the callers that wait for a load under a lease.
 func Waiting(c *Cache) (n int) {
@@ -37,4 +34,13 @@ func Remembered(c *Cache) int {
 	fs.mu.Lock()
 	defer fs.mu.Unlock()
 	return len(fs.byToken) + len(fs.unsent) + len(fs.last)
+}
+
+// Followed tells whether a caller waits behind the look at key that is out.
+func Followed(c *Cache, key string) bool {
+	s := &c.lookups.shards[maphash.String(c.lookups.seed, key)%uint64(len(c.lookups.shards))]
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	out := s.m[key]
+	return out != nil && out.done != nil
 }

@@ -228,14 +228,24 @@ type process struct {
 	store *parkedStore
 	plain *parkedRepo
 	cache *cachedrepo.Cache
+	ns    string
 	repo.Repository[product, int64]
 }
+
+// key is where a row is stored.
+func (p *process) key(rec product) string { return p.ns + ":products:" + about(rec) }
 
 // process starts one. No time limit of it ends while a test runs, unless cfg says so.
 func (s *shop) process(t *testing.T, st store.Store, ns string, cfg cachedrepo.Config) *process {
 	t.Helper()
-	own := s.again(t, s.pg.URL())
-	p := &process{shop: own, store: parkable(st), plain: &parkedRepo{Repository: own.plain}}
+	return s.processAt(t, s.pg.URL(), st, ns, cfg)
+}
+
+// processAt starts one that reaches the database at url.
+func (s *shop) processAt(t *testing.T, url string, st store.Store, ns string, cfg cachedrepo.Config) *process {
+	t.Helper()
+	own := s.again(t, url)
+	p := &process{shop: own, store: parkable(st), plain: &parkedRepo{Repository: own.plain}, ns: ns}
 	cfg.Namespace = ns
 	if cfg.Timeout == 0 {
 		cfg.Timeout = 2 * patience
