@@ -275,9 +275,13 @@ func TestTwoDBsOverOnePool(t *testing.T) {
 		}
 		wantNotes(t, db, "1 2")
 		r.want(t, "subscriber committed")
+		// A transaction that the second began is told to who subscribed to the first.
+		report := func(ctx context.Context) error { return second.Changed(ctx, change(3)) }
+		_ = second.Run(t.Context(), report)
+		r.want(t, "subscriber committed", "subscriber committed")
 		cancel()
-		_ = second.Run(t.Context(), func(ctx context.Context) error { return second.Changed(ctx, change(3)) })
-		r.want(t, "subscriber committed")
+		_ = second.Run(t.Context(), report)
+		r.want(t, "subscriber committed", "subscriber committed")
 	})
 }
 
