@@ -102,7 +102,7 @@ func (b *batch[T, K]) loadAll(ctx context.Context, items []*item[T], loaded []re
 			return err
 		}
 		at, ok := index[b.acc.key(data)]
-		if !ok {
+		if !ok || loaded[at].rec != nil { // or found twice: once for a key that is spelled otherwise
 			strangers = true
 			continue
 		}
