@@ -25,8 +25,10 @@ import (
 // histories runs a history on Redis and in memory, with a product whose name is "old".
 func histories(t *testing.T, test func(t *testing.T, r, w *process, p product)) {
 	t.Helper()
+	t.Parallel()
+	s := newShop(t)
 	stores(t, func(t *testing.T, st store.Store, ns string) {
-		s := newShop(t)
+		s.empty(t)
 		r := s.process(t, st, ns, cachedrepo.Config{Wait: -1})
 		w := s.process(t, st, ns, cachedrepo.Config{Wait: -1})
 		test(t, r, w, s.insert(t, "A-1"))
@@ -203,9 +205,11 @@ func TestHistory6InDoubt(t *testing.T) {
 		{"commits after the last repeat", 3},
 	} {
 		t.Run(c.name, func(t *testing.T) {
+			t.Parallel()
+			pg := testenv.PostgresWith(t, slowCommit)
+			s := (&shop{pg: pg}).again(t, pg.URL())
 			stores(t, func(t *testing.T, st store.Store, ns string) {
-				pg := testenv.PostgresWith(t, slowCommit)
-				s := (&shop{pg: pg}).again(t, pg.URL())
+				s.empty(t)
 				p := s.insert(t, "A-1")
 				proxy := faults.NewPostgresProxy(t, pg.Addr())
 				r := s.process(t, st, ns, cachedrepo.Config{})

@@ -370,3 +370,11 @@ func (s *shop) again(t *testing.T, url string) *shop {
 	db := txhooks.New(conn, txhooks.Config{HookTimeout: 2 * patience})
 	return &shop{s.pg, conn, db, repo.New(db, products), sent}
 }
+
+// empty removes all rows.
+func (s *shop) empty(t *testing.T) {
+	t.Helper()
+	if _, err := s.conn.ExecContext(t.Context(), `TRUNCATE products`); err != nil {
+		t.Fatal(err)
+	}
+}
