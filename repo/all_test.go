@@ -3,6 +3,7 @@ package repo_test
 import (
 	"context"
 	"fmt"
+	"strings"
 	"testing"
 	"time"
 
@@ -63,10 +64,17 @@ func TestWhereAndAll(t *testing.T) {
 func TestCancelledReads(t *testing.T) {
 	onBoth(t, func(e *env) {
 		r := repo.New(e.db, products)
-		must(r.Insert(e.ctx, product{SKU: "a", Category: 5, Name: "a"}))
-		ctx, cancel := context.WithTimeout(e.ctx, 50*time.Millisecond)
-		defer cancel()
-		_, err := r.Where(ctx, "pg_sleep(5) IS NULL")
-		e.is(err, context.DeadlineExceeded, "repo: shop.products: select where")
+		recs := make([]product, 300)
+		for i := range recs {
+			recs[i] = product{SKU: fmt.Sprint(i), Category: 5, Name: strings.Repeat("long", 100)}
+		}
+		must(r.InsertMany(e.ctx, recs))
+		// Before the first row, and between rows: the second error comes out of the result, not of the query.
+		for _, sleeps := range []string{"pg_sleep(9) IS NULL", "id < 300 OR pg_sleep(9) IS NULL"} {
+			ctx, cancel := context.WithTimeout(e.ctx, 200*time.Millisecond)
+			_, err := r.Where(ctx, sleeps)
+			cancel()
+			e.is(err, context.DeadlineExceeded, "repo: shop.products: select where "+sleeps)
+		}
 	})
 }
