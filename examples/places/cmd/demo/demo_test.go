@@ -1,0 +1,62 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"os"
+	"strings"
+	"testing"
+
+	"github.com/asidego/aside/internal/testenv"
+)
+
+func TestMain(m *testing.M) {
+	if isWorker() { // part 3 starts this binary again
+		os.Exit(workerMain())
+	}
+	testenv.Main(m)
+}
+
+func TestQuickDemoKeepsItsPromises(t *testing.T) {
+	var out bytes.Buffer
+	if err := run(t.Context(), options{quick: true, seed: 1}, &out); err != nil {
+		t.Fatalf("%v\n%s", err, &out)
+	}
+	for _, want := range []string{"PostgreSQL alone", "with Aside on Redis", string(kindNaive), "Every count"} {
+		if !strings.Contains(out.String(), want) {
+			t.Errorf("no %q in the output", want)
+		}
+	}
+	t.Logf("\n%s", &out)
+}
+
+// The check for stale reads is worth something only if it can fail.
+func TestNaiveCacheBreaksThePromise(t *testing.T) {
+	var out bytes.Buffer
+	err := run(t.Context(), options{quick: true, naive: true, seed: 1}, &out)
+	if err == nil || !strings.Contains(err.Error(), "stale") {
+		t.Errorf("%v, want an error about stale reads\n%s", err, &out)
+	}
+}
+
+func TestDemoEndsWithItsContext(t *testing.T) {
+	ctx, cancel := context.WithCancel(t.Context())
+	err := run(ctx, options{quick: true, seed: 1}, stopAt{"3. Two processes", cancel})
+	if !errors.Is(err, context.Canceled) {
+		t.Errorf("%v, want context.Canceled", err)
+	}
+}
+
+// stopAt cancels when something is printed.
+type stopAt struct {
+	text   string
+	cancel func()
+}
+
+func (s stopAt) Write(p []byte) (int, error) {
+	if bytes.Contains(p, []byte(s.text)) {
+		s.cancel()
+	}
+	return len(p), nil
+}
