@@ -155,7 +155,11 @@ func TestEvictionPolicy(t *testing.T) {
 	if left := client.PTTL(ctx, "shared").Val(); left < 50*time.Minute {
 		t.Errorf("expires in %v, its first token in an hour", left)
 	}
-	do(t, s, store.Op{Kind: store.Release, Key: "shared", Token: tok(2)})
+	do(t, s, store.Op{Kind: store.Release, Key: "shared", Token: tok(2)}) // by s: no expiry
+	do(t, other, store.Op{Kind: store.Intend, Key: "shared", Token: tok(1), TTL: time.Minute})
+	if left := client.PTTL(ctx, "shared").Val(); left < 50*time.Minute {
+		t.Errorf("has an expiry of %v, its token one in an hour", left)
+	}
 	if r := do(t, s, store.Op{Kind: store.Release, Key: "shared", Token: tok(1)})[0]; r.Lost {
 		t.Error("a token is lost")
 	}

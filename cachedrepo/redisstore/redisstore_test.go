@@ -27,9 +27,12 @@ func mini(t *testing.T) (*miniredis.Miniredis, *redis.Client, func(time.Duration
 	var mu sync.Mutex
 	now := time.UnixMilli(1_700_000_000_000)
 	server.SetTime(now)
-	o := &redis.Options{Addr: server.Addr(), DisableIdentity: true,
-		MaintNotificationsConfig: &maintnotifications.Config{Mode: maintnotifications.ModeDisabled}}
+	o := &redis.Options{
+		Addr: server.Addr(), DisableIdentity: true,
+		MaintNotificationsConfig: &maintnotifications.Config{Mode: maintnotifications.ModeDisabled},
+	}
 	Tune(o)
+	o.ReadTimeout, o.WriteTimeout = time.Minute, time.Minute // it is slow
 	client := redis.NewClient(o)
 	t.Cleanup(func() { _ = client.Close() })
 	advance := func(d time.Duration) {
@@ -92,8 +95,10 @@ func TestStore(t *testing.T) {
 		t.Parallel()
 		storetest.Run(t, func(t *testing.T) storetest.Harness {
 			_, client, advance, now := mini(t)
-			return storetest.Harness{Store: New(client), Prefix: "p:", Advance: advance, Now: now,
-				Peek: func(key string) store.Entry { return entry(t, client, now, key) }}
+			return storetest.Harness{
+				Store: New(client), Prefix: "p:", Advance: advance, Now: now,
+				Peek: func(key string) store.Entry { return entry(t, client, now, key) },
+			}
 		})
 	})
 	t.Run("miniredis, one key a command", func(t *testing.T) {
@@ -102,8 +107,10 @@ func TestStore(t *testing.T) {
 			_, client, advance, now := mini(t)
 			s := New(client)
 			s.cluster = true
-			return storetest.Harness{Store: s, Prefix: "p:", Advance: advance, Now: now,
-				Peek: func(key string) store.Entry { return entry(t, client, now, key) }}
+			return storetest.Harness{
+				Store: s, Prefix: "p:", Advance: advance, Now: now,
+				Peek: func(key string) store.Entry { return entry(t, client, now, key) },
+			}
 		})
 	})
 	real := func(tune func(*redis.Options), set func(*Store)) func(t *testing.T) storetest.Harness {
@@ -115,8 +122,10 @@ func TestStore(t *testing.T) {
 			t.Cleanup(func() { _ = client.Close() })
 			s := New(client)
 			set(s)
-			return storetest.Harness{Store: s, Prefix: server.Prefix() + ":",
-				Peek: func(key string) store.Entry { return entry(t, client, time.Now, key) }}
+			return storetest.Harness{
+				Store: s, Prefix: server.Prefix() + ":",
+				Peek: func(key string) store.Entry { return entry(t, client, time.Now, key) },
+			}
 		}
 	}
 	asItIs := func(*redis.Options) {}
@@ -176,8 +185,11 @@ func TestBytes(t *testing.T) {
 	}{
 		{"lease", []store.Op{op(store.Acquire, 'a', time.Second)}, "L1" + a, time.Second},
 		{"value", []store.Op{op(store.Acquire, 'a', 1), op(store.Fill, 'a', time.Minute)}, "V1row\x00", time.Minute},
-		{"intent", []store.Op{op(store.Intend, 'b', time.Hour), op(store.Intend, 'a', time.Minute)},
-			"I1" + a + minute + b + hour, time.Hour},
+		{
+			"intent",
+			[]store.Op{op(store.Intend, 'b', time.Hour), op(store.Intend, 'a', time.Minute)},
+			"I1" + a + minute + b + hour, time.Hour,
+		},
 		{"generation", []store.Op{op(store.Stamps, 'a', time.Minute)}, "G1" + n, time.Minute},
 		{"held generation", []store.Op{op(store.Enter, 'a', time.Minute)}, "G1" + n + a + minute, time.Minute},
 	} {

@@ -53,7 +53,11 @@ func failure(ctx context.Context, err error) error {
 		return nil
 	}
 	if refused(err) {
-		return fmt.Errorf("redisstore: %w: %w", store.ErrRefused, err)
+		kind := store.ErrRefused
+		if strings.HasPrefix(serverError(err), "OOM") {
+			kind = store.ErrFull
+		}
+		return fmt.Errorf("redisstore: %w: %w", kind, err)
 	}
 	over := ctx.Err()
 	if deadline, ok := ctx.Deadline(); over == nil && ok && !time.Now().Before(deadline) {

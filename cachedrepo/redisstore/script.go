@@ -93,56 +93,75 @@ func (s *Store) command(ctx context.Context, name, what string, ops []store.Op, 
 	return redis.NewSliceCmd(ctx, args...)
 }
 
-// repeat sends calls again, with the script's source, that a server did not run because it has not got the script (it
-// was restarted, failed over, or told SCRIPT FLUSH).
-//
-// In a pipeline a later call may have found the script, because somebody else loaded it in between. If it shares a key
-// with an earlier one that is to be repeated, it is repeated as well: the last run of both is then in order, and running
-// twice is what every operation allows.
+// repeat sends calls again that a server did not run because it has not got the script (it was restarted, failed over, or
+// told SCRIPT FLUSH), or because it takes the first line of a script for Lua (then it has no memory limit that a script
+// could ignore). The first call for each node brings the source along, the others behind it in the pipeline need not;
+// should they have gone elsewhere, all bring it in the end.
 func (s *Store) repeat(ctx context.Context, calls []call, ops []store.Op) {
+	type script struct {
+		node any
+		sha  string
+	}
+	const rounds = 3
+	for round := range rounds {
+		late := s.notRun(calls, ops)
+		if len(late) == 0 {
+			return
+		}
+		again := make([]call, len(late))
+		sent := map[script]bool{}
+		for n, i := range late {
+			c := &calls[i]
+			if c.script == nil || s.plain.Load() {
+				c.script = growing // which can do what GET and SET do
+			}
+			to := script{s.node(ctx, ops[c.ops[0]].Key), c.script.sha}
+			if round == rounds-1 || !sent[to] {
+				c.cmd = s.command(ctx, "eval", c.script.source, ops, c.ops)
+			} else {
+				c.cmd = s.command(ctx, "evalsha", c.script.sha, ops, c.ops)
+			}
+			sent[to] = true
+			again[n] = *c
+		}
+		s.process(ctx, again)
+	}
+}
+
+// node stands for the server that has the key, as far as the client shows it.
+func (s *Store) node(ctx context.Context, key string) any {
+	if c, ok := s.client.(*redis.ClusterClient); ok {
+		if master, err := c.MasterForKey(ctx, key); err == nil {
+			return master
+		}
+	}
+	return nil
+}
+
+// notRun is the calls to repeat. In a pipeline a later call may have found the script, because somebody else loaded it in
+// between. If it shares a key with an earlier one that did not run, it is repeated as well: the last run of both is then
+// in order, and running twice is what every operation allows. A call that has run and shares none is left alone: a
+// Release that runs twice says that its token was lost.
+func (s *Store) notRun(calls []call, ops []store.Op) (late []int) {
 	keys := map[string]bool{}
-	var late []int
 	for n, c := range calls {
-		missing := c.script != nil && is(c.cmd.Err(), "NOSCRIPT")
-		for _, i := range c.ops {
-			if len(keys) > 0 && keys[ops[i].Key] {
-				missing = true
-			}
-		}
-		if missing {
-			late = append(late, n)
-			for _, i := range c.ops {
-				keys[ops[i].Key] = true
-			}
-		}
-	}
-	if len(late) == 0 {
-		return
-	}
-	send := func() {
-		repeats := make([]call, len(late))
-		for r, n := range late {
-			c := &calls[n]
-			if c.script == nil {
-				c.script = growing // it shares a key with a script, and the script can do it too
-			}
-			if s.plain.Load() {
-				c.script = growing
-			}
-			c.cmd = s.command(ctx, "eval", c.script.source, ops, c.ops)
-			repeats[r] = *c
-		}
-		s.process(ctx, repeats)
-	}
-	send()
-	for _, n := range late {
-		// A server that takes the first line for Lua. It has no such limit to lift, or lifts it for nobody.
-		if c := calls[n]; c.script == freeing && strings.Contains(serverError(c.cmd.Err()), "ompiling script") {
+		again := c.script != nil && is(c.cmd.Err(), "NOSCRIPT")
+		if c.script == freeing && strings.Contains(serverError(c.cmd.Err()), "ompiling script") {
 			s.plain.Store(true)
-			send()
-			break
+			again = true
+		}
+		for _, i := range c.ops {
+			again = again || keys[ops[i].Key]
+		}
+		if !again {
+			continue
+		}
+		late = append(late, n)
+		for _, i := range c.ops {
+			keys[ops[i].Key] = true
 		}
 	}
+	return late
 }
 
 // answer reads the replies of the script.

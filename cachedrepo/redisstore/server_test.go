@@ -83,10 +83,14 @@ func TestScriptsLost(t *testing.T) {
 		}
 		do(t, s, ops(store.Acquire, "k", 300)...)
 		flush()
+		server.ResetCommands(t)
 		for i, r := range do(t, s, ops(store.Fill, "k", 300)...) {
 			if r.Refused || r.State != store.Value {
 				t.Fatalf("fill %d: %+v", i, r)
 			}
+		}
+		if n := server.Commands(t)["eval"]; n != 1 {
+			t.Errorf("the source was sent %d times", n)
 		}
 		flush()
 		if r := do(t, s, ops(store.Intend, "k", 1)...)[0]; r.State != store.Intent {
@@ -125,6 +129,31 @@ func TestScriptLostMeanwhile(t *testing.T) {
 	}
 	if r := replies[maxScript]; r.Refused || r.State != store.Value {
 		t.Errorf("the fill ran before its lease was taken: %+v", r)
+	}
+}
+
+// TestColdServer: of the first batch on a server that knows neither the scripts nor their first line, each operation runs
+// once all the same.
+func TestColdServer(t *testing.T) {
+	for _, cluster := range []bool{false, true} {
+		_, client, _, _ := mini(t)
+		s := New(client)
+		s.cluster = cluster
+		do(t, s, store.Op{Kind: store.Intend, Key: "a", Token: tok(1), TTL: time.Minute}, store.Op{Kind: store.Intend, Key: "b", Token: tok(1), TTL: time.Minute})
+		if err := client.ScriptFlush(context.Background()).Err(); err != nil {
+			t.Fatal(err)
+		}
+		s.plain.Store(false)
+		for i, r := range do(t, s,
+			store.Op{Kind: store.Release, Key: "a", Token: tok(1)},
+			store.Op{Kind: store.Stamps, Key: "g", Token: tok(1), TTL: time.Minute},
+			store.Op{Kind: store.Release, Key: "b", Token: tok(1)},
+			store.Op{Kind: store.Intend, Key: "b", Token: tok(2), TTL: time.Minute},
+			store.Op{Kind: store.Release, Key: "b", Token: tok(2)}) {
+			if r.Lost {
+				t.Errorf("cluster %v: operation %d has run twice: %+v", cluster, i, r)
+			}
+		}
 	}
 }
 
@@ -394,6 +423,18 @@ func TestRefused(t *testing.T) {
 		}
 	}
 }
+
+// TestSocketTimer: the socket's timer is a moment ahead of the context's, and the error is the context's all the same.
+func TestSocketTimer(t *testing.T) {
+	err := failure(overButNotDone{context.Background()}, io.EOF)
+	if !errors.Is(err, context.DeadlineExceeded) || !errors.Is(err, io.EOF) {
+		t.Error(err)
+	}
+}
+
+type overButNotDone struct{ context.Context }
+
+func (overButNotDone) Deadline() (time.Time, bool) { return time.Now(), true }
 
 type redisError string
 

@@ -145,8 +145,10 @@ func stepGeneration(e Entry, op Op, now time.Time) (Entry, Reply) {
 		e = e.end(op.Token, now)
 
 	case Enter:
-		e = Entry{State: Generation, Token: nonce(op.Token, e.Token, now),
-			Writers: with(e.Writers, op.Token, expires), Expires: max(e.Expires, expires)}
+		e = Entry{
+			State: Generation, Token: nonce(op.Token, e.Token, now),
+			Writers: with(e.Writers, op.Token, expires), Expires: max(e.Expires, expires),
+		}
 		e.Expires = max(e.Expires, e.lastDeadline())
 
 	case Leave:

@@ -17,8 +17,9 @@ func tok(b byte) (t Token) { t[0], t[15] = b, b; return t }
 // after is a deadline as Step computes it from t0.
 func after(d time.Duration) int64 { return t0.UnixMilli() + d.Milliseconds() }
 
-func absent() Entry           { return Entry{} }
-func value(v string) Entry    { return Entry{State: Value, Value: []byte(v), Expires: after(time.Minute)} }
+func absent() Entry { return Entry{} }
+func value(v string) Entry { return Entry{State: Value, Value: []byte(v), Expires: after(time.Minute)} }
+
 func lease(b byte) Entry      { return Entry{State: Lease, Token: tok(b), Expires: after(time.Minute)} }
 func intent(bs ...byte) Entry { return tokens(Entry{State: Intent}, bs) }
 func gen(g Token, bs ...byte) Entry {
@@ -302,8 +303,10 @@ func TestClockThatStandsStill(t *testing.T) {
 }
 
 func TestMillis(t *testing.T) {
-	for d, want := range map[time.Duration]int64{-time.Hour: 1, 0: 1, 1: 1, time.Millisecond: 1, time.Millisecond + 1: 2,
-		time.Second: 1000, 1<<63 - 1: 9223372036855} {
+	for d, want := range map[time.Duration]int64{
+		-time.Hour: 1, 0: 1, 1: 1, time.Millisecond: 1, time.Millisecond + 1: 2,
+		time.Second: 1000, 1<<63 - 1: 9223372036855,
+	} {
 		if got := (Op{TTL: d}).Millis(); got != want {
 			t.Errorf("%v is %d ms, want %d", d, got, want)
 		}

@@ -9,12 +9,16 @@ import (
 	"context"
 	"crypto/rand"
 	"errors"
+	"fmt"
 	"time"
 )
 
 // ErrRefused says that a server answered and would not do it, which is not the same as being away: it may go on serving
 // reads to others who have no reason to distrust it. Nothing is known about the operations, as after any error.
 var ErrRefused = errors.New("the cache server refuses")
+
+// ErrFull is the ErrRefused of a server that has no memory left for what is new. It still takes invalidations.
+var ErrFull = fmt.Errorf("%w: it is full", ErrRefused)
 
 // Store runs operations. A call is one round trip (one per node of a cluster) however many there are; replies[i] answers
 // ops[i], and len(replies) == len(ops). Operations on one key run in the order given; nothing is said about the order

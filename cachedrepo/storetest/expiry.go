@@ -53,8 +53,9 @@ func expiry(t *testing.T, h Harness) {
 			for i := range setup {
 				setup[i].Key = key
 			}
+			begin := time.Now()
 			h.do(t, setup...)
-			if h.state(t, key) == store.Absent {
+			if h.state(t, key) == store.Absent && time.Since(begin) < short {
 				t.Fatal("gone at once")
 			}
 			h.pass(t, short, h.isAbsent(t, key))
@@ -103,8 +104,8 @@ func tokensEndOneByOne(t *testing.T, h Harness) {
 	if r := h.one(t, store.Op{Kind: store.Release, Key: key, Token: tok(5)}); !r.Lost || r.State != store.Intent {
 		t.Fatalf("the first token: %s", shown(r))
 	}
-	if r := h.one(t, store.Op{Kind: store.Release, Key: key, Token: tok(3)}); r.Lost || r.State != store.Intent {
-		t.Fatalf("the last token: %s", shown(r))
+	if r := h.one(t, store.Op{Kind: store.Release, Key: key, Token: tok(3)}); r.Lost || h.Advance != nil && r.State != store.Intent {
+		t.Fatalf("the token that lives longest: %s", shown(r))
 	}
 	h.pass(t, short, h.isAbsent(t, key))
 }
@@ -112,12 +113,13 @@ func tokensEndOneByOne(t *testing.T, h Harness) {
 // lateWriter: a writer whose token had expired ends what was loaded since, and is told.
 func lateWriter(t *testing.T, h Harness) {
 	key, tag := h.key(), h.key()
+	begin := time.Now()
 	h.do(t,
 		store.Op{Kind: store.Stamps, Key: tag, Token: tok(9), TTL: long},
 		store.Op{Kind: store.Intend, Key: key, Token: tok(1), TTL: short},
 		store.Op{Kind: store.Enter, Key: tag, Token: tok(1), TTL: short})
 	stamp := h.one(t, store.Op{Kind: store.Stamps, Key: tag, Token: tok(2), TTL: long})
-	if !stamp.Held {
+	if !stamp.Held && time.Since(begin) < short {
 		t.Fatal("a generation with a live token is not held")
 	}
 	h.pass(t, short, func() bool {
