@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/asidego/aside/cachedrepo/store"
@@ -39,9 +40,10 @@ type flight struct {
 
 // flights are the loads under way.
 type flights struct {
-	slots   chan struct{}
-	timeout time.Duration
-	running sync.WaitGroup
+	slots     chan struct{}
+	timeout   time.Duration
+	running   sync.WaitGroup
+	overloads atomic.Uint64
 
 	mu      sync.Mutex
 	byToken map[store.Token]*flight

@@ -16,9 +16,10 @@ func (fs *flights) start(f *flight, load func(ctx context.Context) *result, afte
 	fs.running.Add(1)
 	go func() {
 		defer fs.running.Done()
+		// Deferred, as a load may end its goroutine. Not f.ctx: the waiters have left by now, and what they leave behind must
+		// still be stored.
+		defer func() { after(context.WithoutCancel(f.ctx)) }()
 		fs.run(f, load)
-		// Not f.ctx: the waiters have left by now, and what they leave behind must still be stored.
-		after(context.WithoutCancel(f.ctx))
 	}()
 }
 
@@ -51,13 +52,15 @@ func (fs *flights) queue(ctx context.Context, key string, load func(ctx context.
 			}
 			fs.mu.Unlock()
 		}
+		defer func() { // a load may end its goroutine
+			fs.mu.Lock()
+			if fs.last[key] == f {
+				delete(fs.last, key)
+			}
+			fs.mu.Unlock()
+			f.cancel()
+		}()
 		fs.run(f, load)
-		fs.mu.Lock()
-		if fs.last[key] == f {
-			delete(fs.last, key)
-		}
-		fs.mu.Unlock()
-		f.cancel()
 	}()
 	return f
 }
@@ -75,6 +78,8 @@ func (fs *flights) run(f *flight, load func(ctx context.Context) *result) {
 		f.result.err = fmt.Errorf("%w: none of %d ended within %s", ErrOverload, cap(fs.slots), fs.timeout)
 		if f.ctx.Err() != nil {
 			f.result.err = errNobody
+		} else {
+			fs.overloads.Add(1)
 		}
 		return
 	}

@@ -48,7 +48,7 @@ type counters struct {
 	fills, refused, tooLarge, inexact, elsewhere         atomic.Uint64
 	damaged, fingerprint, epoch                          atomic.Uint64
 	inTransaction, bypassed, leased, guarded, distrusted atomic.Uint64
-	storeErrors, storeRefused, loadErrors, overloads     atomic.Uint64
+	storeErrors, storeRefused, loadErrors                atomic.Uint64
 	invalidated, replayed, givenUp                       atomic.Uint64
 	inDoubt, unknown, opened                             atomic.Uint64
 }
@@ -76,8 +76,8 @@ func (c *Cache) Stats() Stats {
 		Distrusted:    n.distrusted.Load(),
 		StoreErrors:   n.storeErrors.Load(),
 		StoreRefused:  n.storeRefused.Load(),
-		LoadErrors:    n.loadErrors.Load(),
-		Overloads:     n.overloads.Load(),
+		LoadErrors:    n.loadErrors.Load() + c.flights.overloads.Load(),
+		Overloads:     c.flights.overloads.Load(),
 		Invalidated:   n.invalidated.Load(),
 		Replayed:      n.replayed.Load(),
 		Pending:       uint64(c.node.waiting()),
