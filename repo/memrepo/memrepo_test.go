@@ -1,6 +1,7 @@
 package memrepo_test
 
 import (
+	"context"
 	"errors"
 	"strings"
 	"sync"
@@ -64,6 +65,30 @@ func TestNoModificationIsLost(t *testing.T) {
 	wg.Wait()
 	if got, err := r.Find(t.Context(), 1); err != nil || got.Shelf != 400 || got.Version != 400 {
 		t.Errorf("%+v, %v", got, err)
+	}
+}
+
+// As in the database, a writer waits for the one before it, as long as its context lets it.
+func TestWritersOfOneRowTakeTurns(t *testing.T) {
+	t.Parallel()
+	r := memrepo.New(items, item{ID: 1, SKU: "a"}, item{ID: 2, SKU: "b"})
+	nothing := func(*item) error { return nil }
+	_, err := r.Modify(t.Context(), 1, func(*item) error {
+		ctx, cancel := context.WithTimeout(t.Context(), 10*time.Millisecond)
+		defer cancel()
+		if _, err := r.Modify(ctx, 2, nothing); err != nil {
+			t.Errorf("another row: %v", err)
+		}
+		if _, err := r.Modify(ctx, 1, nothing); !errors.Is(err, context.DeadlineExceeded) {
+			t.Errorf("this row: %v", err)
+		}
+		if err := r.Delete(ctx, 1); !errors.Is(err, context.DeadlineExceeded) {
+			t.Errorf("delete: %v", err)
+		}
+		return nil
+	})
+	if err != nil {
+		t.Error(err)
 	}
 }
 
