@@ -1,6 +1,12 @@
 package cachedrepo
 
-import "time"
+import (
+	"context"
+	"time"
+
+	"github.com/asidego/aside/model"
+	"github.com/asidego/aside/txhooks"
+)
 
 // RepeatBy has c wait for its repeated invalidations on the channels that after returns. Call it before the first of them.
 func RepeatBy(c *Cache, after func(time.Duration) <-chan time.Time) { c.node.after = after }
@@ -21,3 +27,12 @@ func EndDistrust(c *Cache) {
 
 // LongestLife is how long an entry of c can live.
 func LongestLife(c *Cache) time.Duration { return c.longestLife() }
+
+// InDoubt has c believe that a transaction in doubt has changed the row rec.
+func InDoubt[T any, K comparable](c *Cache, t *model.Table[T, K], rec T) {
+	img, err := t.Relation().Image(&rec)
+	if err != nil {
+		panic(err)
+	}
+	c.Ended(context.Background(), txhooks.InDoubt, []txhooks.Change{{Relation: t.Relation(), Before: img, After: img}})
+}
