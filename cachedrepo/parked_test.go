@@ -7,6 +7,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -185,6 +186,17 @@ func (s *parkedStore) do(t *testing.T, op store.Op) store.Reply {
 type parkedRepo struct {
 	repo.Repository[product, int64]
 	gates
+
+	end atomic.Pointer[func()]
+}
+
+// mustEnd has reads call end instead of the database; nil ends that.
+func (r *parkedRepo) mustEnd(end func()) {
+	if end == nil {
+		r.end.Store(nil)
+		return
+	}
+	r.end.Store(&end)
 }
 
 func (r *parkedRepo) Table() *model.Table[product, int64] { return products }
@@ -213,6 +225,9 @@ func around[R any](ctx context.Context, r *parkedRepo, about []string, query fun
 	var none R
 	if err := r.reach(ctx, "before query", about...); err != nil {
 		return none, err
+	}
+	if end := r.end.Load(); end != nil {
+		(*end)()
 	}
 	answer, err := query()
 	if waited := r.reach(ctx, "after query", about...); waited != nil {
