@@ -14,6 +14,8 @@ import (
 	"github.com/asidego/aside/txhooks"
 )
 
+const timeout = time.Second
+
 // subject is a worker's own stack: pool, client, cache.
 type subject struct {
 	cities  cityStore
@@ -48,6 +50,9 @@ func (t task) open(ctx context.Context) (s *subject, err error) {
 	}
 	cache, err := cachedrepo.New(db, redisstore.New(client), cachedrepo.Config{
 		Namespace: t.Namespace, Tables: places.Tables, Logger: slog.New(slog.NewTextHandler(os.Stderr, nil)),
+		// On a busy machine Redis may well not answer within the default of 50 ms. The worker can tell such writes from
+		// others, but there should be few: they test nothing.
+		Timeout: timeout,
 	})
 	if err != nil {
 		return nil, err

@@ -28,7 +28,7 @@ type traffic struct {
 }
 
 // Zipf's law with exponent 1.1 is what the popularity of pages, products and places looks like: here a tenth of the
-// cities gets four fifths of the requests.
+// cities gets 85 % of the requests.
 func newTraffic(seed, client uint64, slugs []string) *traffic {
 	rng := rand.New(rand.NewPCG(seed, client))
 	return &traffic{rng, rand.NewZipf(rng, 1.1, 8, uint64(len(slugs)-1)), slugs}
@@ -59,11 +59,13 @@ func (t *traffic) next() (path string, rows int) {
 
 // outcome is what came of traffic.
 type outcome struct {
-	rows      int
-	latencies []time.Duration // one for each request
-	failed    int
-	failure   error // the first
-	took      time.Duration
+	rows       int
+	latencies  []time.Duration // one for each request
+	failed     int
+	failure    error // the first
+	took       time.Duration
+	hits       int // rows that came from the cache
+	statements int // that reached PostgreSQL
 }
 
 func (o *outcome) add(p outcome) {
@@ -73,9 +75,14 @@ func (o *outcome) add(p outcome) {
 	if o.failure == nil {
 		o.failure = p.failure
 	}
+	o.took += p.took
+	o.hits += p.hits
+	o.statements += p.statements
 }
 
-// at returns a quantile of the latencies, which are sorted.
+func (o *outcome) perSecond() int { return int(float64(len(o.latencies)) / o.took.Seconds()) }
+
+// at returns a quantile of the latencies, which must be sorted.
 func (o *outcome) at(q float64) time.Duration {
 	if len(o.latencies) == 0 {
 		return 0
@@ -113,7 +120,6 @@ func drive(ctx context.Context, url string, clients int, seed uint64, slugs []st
 	for _, p := range parts {
 		all.add(p)
 	}
-	slices.Sort(all.latencies)
 	return all
 }
 

@@ -15,6 +15,7 @@ import (
 
 	"github.com/asidego/aside/examples/places/places"
 	"github.com/asidego/aside/model"
+	"github.com/asidego/aside/txhooks"
 )
 
 type counter = atomic.Int64
@@ -48,7 +49,9 @@ const (
 
 // tally is what a worker reports when it is done.
 type tally struct {
-	Reads, Writes, Hits, Stale, Behind int64 // Behind: by how many versions the worst stale read was
+	Reads, Writes, Hits, Stale int64
+	Behind                     int64 // by how many versions the worst stale read was
+	Unconfirmed                int64 // writes that returned before Redis had confirmed their invalidation, and said so
 }
 
 func isWorker() bool { return os.Getenv(taskVariable) != "" }
@@ -111,7 +114,7 @@ type cityStore interface {
 
 // work writes and reads until ctx ends. Calls have a context of their own: one that is cut off proves nothing.
 func (t task) work(ctx context.Context, cities cityStore, acknowledged *ledger) (tally, error) {
-	var reads, writes, stale, behind counter
+	var reads, writes, stale, behind, unconfirmed counter
 	errs := make(chan error, writers+readers)
 	var wg sync.WaitGroup
 	loop := func(i int, step func(rng *rand.Rand) error) {
@@ -128,7 +131,8 @@ func (t task) work(ctx context.Context, cities cityStore, acknowledged *ledger) 
 	for i := range writers {
 		loop(i, func(rng *rand.Rand) error {
 			row := rng.IntN(len(t.Cities))
-			city, err := cities.Modify(context.WithoutCancel(ctx), t.Cities[row], func(c *places.City) error {
+			call, report := txhooks.WithReport(context.WithoutCancel(ctx))
+			city, err := cities.Modify(call, t.Cities[row], func(c *places.City) error {
 				n := int64(1)
 				if c.Population != nil {
 					n += *c.Population
@@ -139,8 +143,14 @@ func (t task) work(ctx context.Context, cities cityStore, acknowledged *ledger) 
 			if err != nil {
 				return err
 			}
-			acknowledged.acknowledge(row, city.Version)
 			writes.Add(1)
+			// The promise to other processes is for writes that Redis was told of. Where it did not answer in time, the
+			// report says how many invalidations still wait; then other processes may read the old row for a moment.
+			if report.Pending == 0 {
+				acknowledged.acknowledge(row, city.Version)
+			} else {
+				unconfirmed.Add(1)
+			}
 			pause(ctx, time.Duration(rng.Int64N(int64(thinkTime))))
 			return nil
 		})
@@ -172,7 +182,9 @@ func (t task) work(ctx context.Context, cities cityStore, acknowledged *ledger) 
 	}
 	wg.Wait()
 	close(errs)
-	return tally{Reads: reads.Load(), Writes: writes.Load(), Stale: stale.Load(), Behind: behind.Load()}, <-errs
+	return tally{
+		Reads: reads.Load(), Writes: writes.Load(), Stale: stale.Load(), Behind: behind.Load(), Unconfirmed: unconfirmed.Load(),
+	}, <-errs
 }
 
 // read reads in one of three ways: several cities, by slug, by id.
