@@ -281,6 +281,58 @@ func TestAbandonedIsBounded(t *testing.T) {
 	}
 }
 
+// TestAbandonedOwnsItsMemory: a command that is left behind and sent later brings what it was given, not what the caller
+// has put into its buffers since.
+func TestAbandonedOwnsItsMemory(t *testing.T) {
+	_, client, _, _ := mini(t)
+	s := New(client)
+	s.obeys = false
+	do(t, s, store.Op{Kind: store.Acquire, Key: "k", Token: tok(1), TTL: time.Hour})
+	later := make(hold)
+	client.AddHook(later)
+	value := []byte("before")
+	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Millisecond)
+	defer cancel()
+	fill := []store.Op{{Kind: store.Fill, Key: "k", Token: tok(1), Value: value, TTL: time.Hour}}
+	replies := make([]store.Reply, 1)
+	if err := s.Do(ctx, fill, replies); !errors.Is(err, context.DeadlineExceeded) {
+		t.Fatal(err)
+	}
+	copy(value, "AFTER!")
+	fill[0] = store.Op{Kind: store.Invalidate, Key: "k"}
+	close(later)
+	for begin := time.Now(); ; time.Sleep(time.Millisecond) {
+		if r := do(t, s, store.Op{Key: "k"})[0]; r.State == store.Value {
+			if string(r.Value) != "before" {
+				t.Errorf("stored %q", r.Value)
+			}
+			break
+		}
+		if time.Since(begin) > 10*time.Second {
+			t.Fatal("the fill never ran")
+		}
+	}
+	if replies[0].State != store.Absent {
+		t.Errorf("a call that had returned wrote a reply: %+v", replies[0])
+	}
+}
+
+// hold keeps commands back until it is closed, whatever their context says.
+type hold chan struct{}
+
+func (h hold) DialHook(next redis.DialHook) redis.DialHook { return next }
+
+func (h hold) ProcessHook(next redis.ProcessHook) redis.ProcessHook {
+	return func(ctx context.Context, cmd redis.Cmder) error {
+		<-h
+		return next(context.WithoutCancel(ctx), cmd)
+	}
+}
+
+func (h hold) ProcessPipelineHook(next redis.ProcessPipelineHook) redis.ProcessPipelineHook {
+	return next
+}
+
 // TestServerIsAway: neither a refusal nor a reason not to start.
 func TestServerIsAway(t *testing.T) {
 	server := testenv.NewRedis(t)

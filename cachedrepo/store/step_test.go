@@ -17,7 +17,7 @@ func tok(b byte) (t Token) { t[0], t[15] = b, b; return t }
 // after is a deadline as Step computes it from t0.
 func after(d time.Duration) int64 { return t0.UnixMilli() + d.Milliseconds() }
 
-func absent() Entry { return Entry{} }
+func absent() Entry        { return Entry{} }
 func value(v string) Entry { return Entry{State: Value, Value: []byte(v), Expires: after(time.Minute)} }
 
 func lease(b byte) Entry      { return Entry{State: Lease, Token: tok(b), Expires: after(time.Minute)} }

@@ -67,7 +67,7 @@ type tb interface {
 }
 
 const (
-	long   = time.Minute // never over within a case
+	long   = time.Minute      // never over within a case
 	expect = 30 * time.Second // no store takes that long, on no machine
 )
 
