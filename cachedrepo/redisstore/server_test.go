@@ -404,7 +404,7 @@ func TestRefused(t *testing.T) {
 		s := New(client)
 		prepare(t, s)
 		config(t, client, "replica-serve-stale-data", "yes")
-		if err := client.SlaveOf(context.Background(), "127.0.0.1", "1").Err(); err != nil {
+		if err := client.Do(context.Background(), "replicaof", "127.0.0.1", "1").Err(); err != nil {
 			t.Fatal(err)
 		}
 		all(t, s)
