@@ -3,126 +3,168 @@ package cachedrepo
 import (
 	"context"
 	"errors"
-	"fmt"
+	"slices"
+	"time"
 
+	"github.com/asidego/aside/cachedrepo/store"
 	"github.com/asidego/aside/model"
 )
 
-// query loads items with one call of the plain repository, on a flight that others may join by the leases.
-func (b *batch[T, K]) query(ctx context.Context, items []*item[T]) error {
-	if len(items) == 0 {
-		b.load.cancel()
+// batch is a FindMany: one look at all keys, leases for those that are missing, one query, one fill. Each key goes
+// through the protocol by itself; a batch is no snapshot.
+type batch[T any] struct {
+	c     *Cache
+	name  string
+	acc   *access
+	query func(ctx context.Context, at []int) ([]T, error) // of the plain repository, by places in the call's list
+	items []*item[T]                                       // distinct keys
+	load  *flight                                          // of the one query; the leases' flights bring what it finds
+	until time.Time                                        // the end of the time that one look may spend on the store
+	left  time.Duration                                    // what was left of it
+}
+
+// item is one key of a batch.
+type item[T any] struct {
+	read
+	index  int // where the call's list has it first
+	rec    T
+	found  bool // rec is the answer
+	absent bool // the answer is that there is no row
+
+	seen  []byte  // a value that may not be used
+	lease *flight // granted to this batch
+	held  store.Token
+	epoch uint64
+	alone bool // must be asked of the database by itself
+}
+
+func (i *item[T]) answered() bool { return i.found || i.absent }
+
+// fromStore looks at all keys in one round trip, then asks for the leases of the missing ones in another.
+func (b *batch[T]) fromStore(ctx context.Context) (hits int) {
+	c := b.c
+	for part := range slices.Chunk(b.items, chunk) {
+		b.until = time.Now().Add(c.cfg.Timeout)
+		if !c.node.trusted() {
+			c.stats.distrusted.Add(uint64(len(part)))
+			continue
+		}
+		var missing []*item[T]
+		for i, reply := range b.ask(ctx, "get", part, store.Get) {
+			it := part[i]
+			switch reply.State {
+			case store.Value:
+				if b.open(ctx, it, reply.Value) {
+					hits++
+					continue
+				}
+				it.seen = reply.Value
+				missing = append(missing, it)
+			case store.Absent:
+				missing = append(missing, it)
+			case store.Lease:
+				it.held = reply.Token
+			default:
+				c.stats.guarded.Add(1)
+			}
+		}
+		b.acquire(ctx, missing)
+	}
+	b.left = time.Until(b.until)
+	return hits
+}
+
+// ask sends one operation for each item; no replies if the store failed.
+func (b *batch[T]) ask(ctx context.Context, name string, items []*item[T], kind store.OpKind) []store.Reply {
+	ops, replies := make([]store.Op, len(items)), make([]store.Reply, len(items))
+	for i, it := range items {
+		ops[i] = store.Op{Kind: kind, Key: it.key}
+		if it.lease != nil {
+			ops[i].Token, ops[i].TTL = it.lease.token, b.c.leaseTime()
+			if it.seen != nil {
+				ops[i].Kind, ops[i].Value = store.AcquireOver, it.seen
+			}
+		}
+	}
+	call, cancel := context.WithDeadline(ctx, b.until)
+	defer cancel()
+	if b.c.node.do(call, ctx, name, ops, replies) != nil {
 		return nil
 	}
-	loaded := make([]result, len(items)) // the load's own: the caller may be gone when it ends
-	b.c.flights.start(b.load, func(ctx context.Context) *result {
-		return &result{err: b.loadAll(ctx, items, loaded)}
-	}, func(ctx context.Context) {
-		b.land(ctx, items, loaded)
-	})
-	res, err := b.c.flights.await(ctx, b.load)
-	if err != nil {
-		return err
-	}
-	if res.err != nil {
-		return res.err
-	}
-	items[0].left = b.left
-	items[0].linger(ctx, b.load)
-	for i, it := range items {
-		from := &loaded[i]
-		if it.lease != nil {
-			<-it.lease.done // it follows the load at once
-			from = &it.lease.result
-		}
-		err := from.into(it.acc.table, &it.rec)
-		if errors.Is(err, errOwnOnly) {
-			var rec any
-			if rec, err = it.loadOnce(ctx); err == nil {
-				it.rec = *rec.(*T)
-			}
-		}
-		if err := it.settle(err); err != nil {
-			return err
-		}
-	}
-	return nil
+	return replies
 }
 
-// land hands what was loaded to those who joined by a lease, and to the store.
-func (b *batch[T, K]) land(ctx context.Context, items []*item[T], loaded []result) {
-	var settlements []settlement
-	for i, it := range items {
-		if it.lease == nil {
-			continue
-		}
-		var entry []byte
-		res := &it.lease.result
-		if res.err = b.load.result.err; res.err == nil {
-			res.set(&loaded[i])
-			if !it.alone {
-				entry = it.entry(ctx, res, it.epoch)
-			}
-		}
-		close(it.lease.done)
-		settlements = append(settlements, settlement{it.key, it.lease.token, entry, b.c.opts.life(res.err)})
-	}
-	b.c.settle(ctx, settlements)
-	for _, it := range items {
-		if it.lease != nil {
-			b.c.flights.forget(it.lease)
-		}
-	}
-	b.load.cancel()
-	close(b.load.stored)
+func (b *batch[T]) open(ctx context.Context, it *item[T], value []byte) bool {
+	usable, err := it.read.open(ctx, value, &it.rec)
+	it.found, it.absent = usable && err == nil, usable && err != nil
+	return usable
 }
 
-// loadAll asks the plain repository and finds for each item its row by the row's own key. A row that nobody asked for, as
-// the bytes go, was found by an equality of SQL that is wider: then the keys that seem to have no row are asked for one by
-// one, and nothing is stored for them. Taking them for absent would be a wrong answer, and storing it a lasting one.
-func (b *batch[T, K]) loadAll(ctx context.Context, items []*item[T], loaded []result) error {
-	b.c.stats.loads.Add(1)
-	keys := make([]K, len(items))
-	index := make(map[string]int, len(items))
-	for i, it := range items {
-		keys[i] = it.at.Value.(K)
-		index[it.key] = i
+func (b *batch[T]) acquire(ctx context.Context, missing []*item[T]) {
+	if len(missing) == 0 {
+		return
 	}
-	recs, err := b.plain.FindMany(ctx, keys)
-	if err != nil {
-		b.c.stats.loadErrors.Add(1)
-		return err
+	for _, it := range missing {
+		it.epoch, it.lease = b.c.epoch(), b.c.flights.leased(ctx, b.load)
 	}
-	strangers := false
-	for i := range recs {
-		rec := &recs[i]
-		b.acc.table.rel.Normalize(rec)
-		data, err := b.acc.Of(nil, rec)
-		if err != nil {
-			return err
-		}
-		at, ok := index[b.acc.key(data)]
-		if !ok || loaded[at].rec != nil { // or found twice: once for a key that is spelled otherwise
-			strangers = true
+	replies := b.ask(ctx, "acquire", missing, store.Acquire)
+	for i, it := range missing {
+		if replies != nil && replies[i].State == store.Lease && replies[i].Token == it.lease.token {
+			b.c.stats.misses.Add(1)
 			continue
 		}
-		loaded[at].rec = rec
-	}
-	for i, it := range items {
+		b.c.flights.notGranted(it.lease)
+		it.lease = nil
 		switch {
-		case loaded[i].rec != nil:
-		case strangers:
-			it.alone = true
-			rec, err := it.loadOnce(ctx)
-			if err != nil && !errors.Is(err, model.ErrNotFound) && b.c.opts.absenceOf(err) == present {
-				return fmt.Errorf("aside: %s: %w", b.name, err)
-			}
-			loaded[i].rec, loaded[i].err = rec, err
-		default:
-			loaded[i].err = b.c.opts.absent(it.at, 0)
+		case replies == nil:
+		case replies[i].State == store.Value:
+			b.open(ctx, it, replies[i].Value)
+		case replies[i].State == store.Lease:
+			it.held = replies[i].Token
 		}
 	}
-	return nil
 }
 
-func pointer[T any](rec T, err error) (any, error) { return &rec, err }
+// rest loads what the store did not answer: keys that another reader of this process is loading with that reader's
+// flight, all others with one query. Another process is not waited for: the batch has a query to make anyway.
+func (b *batch[T]) rest(ctx context.Context) error {
+	var ask, joining []*item[T]
+	var joined []*flight
+	for _, it := range b.items {
+		if it.answered() {
+			continue
+		}
+		if it.lease == nil && it.held != (store.Token{}) {
+			if f := b.c.flights.join(it.held); f != nil {
+				b.c.stats.shared.Add(1)
+				joined, joining = append(joined, f), append(joining, it)
+				continue
+			}
+			b.c.stats.leased.Add(1)
+		}
+		ask = append(ask, it)
+	}
+	err := b.loadRest(ctx, ask)
+	for i, f := range joined {
+		it := joining[i]
+		done, ferr := it.finish(ctx, f, &it.rec, false)
+		if err != nil {
+			continue // but leave every flight
+		}
+		if !done {
+			_, ferr = it.into(ctx, &it.rec)
+		}
+		err = it.settle(ferr)
+	}
+	return err
+}
+
+// settle turns the answer of a single read into the item's.
+func (i *item[T]) settle(err error) error {
+	if err != nil && (errors.Is(err, model.ErrNotFound) || i.c.opts.absenceOf(err) != present) {
+		i.absent = true
+		return nil
+	}
+	i.found = err == nil
+	return err
+}

@@ -8,6 +8,7 @@ import (
 	"github.com/asidego/aside/cachedrepo"
 	"github.com/asidego/aside/cachedrepo/store"
 	"github.com/asidego/aside/model"
+	"github.com/asidego/aside/repo"
 )
 
 // A miss, a hit, a write, a fresh read: by key and by unique index, with the answers of the plain repository.
@@ -103,6 +104,45 @@ func TestFindMany(t *testing.T) {
 			if got, err := cached.FindMany(ctx, none); err != nil || len(got) != 0 {
 				t.Errorf("no keys: %v, %v", got, err)
 			}
+		}
+	})
+}
+
+// FindManyBy is one look and one query too, and lands on the entries of FindBy.
+func TestFindManyBy(t *testing.T) {
+	stores(t, func(t *testing.T, st store.Store, ns string) {
+		s := newShop(t)
+		c := s.cache(t, st, cachedrepo.Config{Namespace: ns})
+		cached := cachedrepo.Wrap(c, s.plain)
+		ctx := t.Context()
+		for _, sku := range []string{"a", "b", "c"} {
+			s.insert(t, sku)
+		}
+		ask := []string{"c", "none", "a", "c"}
+		want, err := repo.FindManyBy(ctx, s.plain, bySKU, ask)
+		if err != nil || len(want) != 3 || want[0].SKU != "c" || want[1].SKU != "a" {
+			t.Fatalf("plain: %+v, %v", want, err)
+		}
+		for turn := range 2 {
+			s.sent.take()
+			got, err := repo.FindManyBy(ctx, cached, bySKU, ask)
+			if err != nil || !reflect.DeepEqual(got, want) {
+				t.Fatalf("turn %d: %+v, %v, want %+v", turn, got, err, want)
+			}
+			// The second query of the first turn asks whether SQL knows "none" by another spelling.
+			if queries := len(s.sent.take()); queries != 2-2*turn {
+				t.Errorf("turn %d: %d queries", turn, queries)
+			}
+		}
+		if p, err := cached.FindBy(ctx, bySKU.Eq("a")); err != nil || p.SKU != "a" || len(s.sent.take()) != 0 {
+			t.Errorf("FindBy after FindManyBy: %+v, %v", p, err)
+		}
+		if _, err := cached.Modify(ctx, want[0].ID, func(p *product) error { p.SKU = "none"; return nil }); err != nil {
+			t.Fatal(err)
+		}
+		got, err := repo.FindManyBy(ctx, cached, bySKU, ask)
+		if err != nil || len(got) != 2 || got[0].SKU != "none" || got[1].SKU != "a" {
+			t.Errorf("after a write: %+v, %v", got, err)
 		}
 	})
 }

@@ -3,47 +3,85 @@ package cachedrepo
 import (
 	"context"
 	"errors"
-	"slices"
-	"time"
+	"fmt"
 
-	"github.com/asidego/aside/cachedrepo/store"
 	"github.com/asidego/aside/model"
 )
-
-// batch is a FindMany: one look at all keys, leases for those that are missing, one query, one fill. Each key goes
-// through the protocol by itself; a batch is no snapshot.
-type batch[T any, K comparable] struct {
-	*cached[T, K]
-	items []*item[T] // distinct keys
-	load  *flight    // of the one query; the leases' flights bring what it finds
-	until time.Time  // the end of the time that one look of the batch may spend on the store
-
-	left time.Duration // what was left of it
-}
-
-// item is one key of a batch.
-type item[T any] struct {
-	read
-	rec    T
-	found  bool // rec is the answer
-	absent bool // the answer is that there is no row
-
-	seen  []byte  // a value that may not be used
-	lease *flight // granted to this batch
-	held  store.Token
-	epoch uint64
-	alone bool // must be asked of the database by itself
-}
-
-func (i *item[T]) answered() bool { return i.found || i.absent }
 
 // FindMany answers what it can from one look at the store and asks the database for the rest with one call of the plain
 // repository.
 func (w *cached[T, K]) FindMany(ctx context.Context, keys []K) ([]T, error) {
-	if len(keys) == 0 || w.c.direct(ctx) {
-		recs, err := w.plain.FindMany(ctx, keys)
+	places := make([]model.Place, len(keys))
+	for i, key := range keys {
+		places[i] = w.acc.Place(key)
+	}
+	return w.many(ctx, w.acc, places, func(ctx context.Context, at []int) ([]T, error) {
+		return w.plain.FindMany(ctx, pick(keys, at))
+	}, func(ctx context.Context, at int) (T, error) {
+		return w.plain.Find(ctx, keys[at])
+	})
+}
+
+// FindEach is FindMany at keys or at values of one unique index; repo.FindManyBy calls it.
+func (w *cached[T, K]) FindEach(ctx context.Context, at []model.One[T]) ([]T, error) {
+	if len(at) == 0 {
+		return nil, nil
+	}
+	acc, err := w.c.access(at[0].Place())
+	if err != nil {
+		return nil, err
+	}
+	places := make([]model.Place, len(at))
+	for i, one := range at {
+		places[i] = one.Place()
+		if places[i].Access != acc.Access {
+			return nil, fmt.Errorf("aside: %s: the values are of several indexes", w.name)
+		}
+	}
+	plain, ok := w.plain.(interface {
+		FindEach(ctx context.Context, at []model.One[T]) ([]T, error)
+	})
+	return w.many(ctx, acc, places, func(ctx context.Context, some []int) (recs []T, err error) {
+		if ok {
+			return plain.FindEach(ctx, pick(at, some))
+		}
+		for _, i := range some {
+			rec, err := w.plain.FindBy(ctx, at[i])
+			if errors.Is(err, model.ErrNotFound) {
+				continue
+			}
+			if err != nil {
+				return nil, err
+			}
+			recs = append(recs, rec)
+		}
+		return recs, nil
+	}, func(ctx context.Context, i int) (T, error) {
+		return w.plain.FindBy(ctx, at[i])
+	})
+}
+
+func pick[E any](from []E, at []int) []E {
+	picked := make([]E, len(at))
+	for i, j := range at {
+		picked[i] = from[j]
+	}
+	return picked
+}
+
+func (w *cached[T, K]) many(
+	ctx context.Context, acc *access, places []model.Place,
+	query func(ctx context.Context, at []int) ([]T, error),
+	one func(ctx context.Context, at int) (T, error),
+) ([]T, error) {
+	if len(places) == 0 || w.c.direct(ctx) {
+		all := make([]int, len(places))
+		for i := range all {
+			all[i] = i
+		}
+		recs, err := query(ctx, all)
 		for i := range recs {
-			w.acc.table.rel.Normalize(&recs[i])
+			acc.table.rel.Normalize(&recs[i])
 		}
 		return recs, err
 	}
@@ -51,11 +89,14 @@ func (w *cached[T, K]) FindMany(ctx context.Context, keys []K) ([]T, error) {
 		return nil, err
 	}
 	start := w.c.now()
-	b := &batch[T, K]{cached: w, load: newFlight(ctx)}
-	byKey := make(map[string]*item[T], len(keys))
-	place := make([]*item[T], len(keys)) // nil: nothing is found by this key
-	for i, key := range keys {
-		r, err := w.c.newRead(w.name, w.acc, w.acc.Place(key), nil)
+	b := &batch[T]{c: w.c, name: w.name, acc: acc, query: query, load: newFlight(ctx)}
+	byKey := make(map[string]*item[T], len(places))
+	order := make([]*item[T], len(places)) // nil: nothing is found by this key
+	for i, at := range places {
+		r, err := w.c.newRead(w.name, acc, at, func(ctx context.Context) (any, error) {
+			rec, err := one(ctx, i)
+			return &rec, err
+		})
 		if err != nil {
 			return nil, err
 		}
@@ -64,26 +105,25 @@ func (w *cached[T, K]) FindMany(ctx context.Context, keys []K) ([]T, error) {
 		}
 		it := byKey[r.key]
 		if it == nil {
-			it = &item[T]{read: *r}
-			it.load = func(ctx context.Context) (any, error) { return pointer(w.plain.Find(ctx, key)) }
+			it = &item[T]{read: *r, index: i}
 			byKey[r.key] = it
 			b.items = append(b.items, it)
 		}
-		place[i] = it
+		order[i] = it
 	}
 	hits := b.fromStore(ctx)
 	if err := b.rest(ctx); err != nil {
 		return nil, err
 	}
 	w.c.observe(ctx, w.name, hits == len(b.items), start)
-	return b.answer(ctx, place)
+	return b.answer(ctx, order)
 }
 
 // answer puts the rows in the order of the keys. A key that stands there twice has its row decoded twice.
-func (b *batch[T, K]) answer(ctx context.Context, place []*item[T]) ([]T, error) {
-	recs := make([]T, 0, len(place))
+func (b *batch[T]) answer(ctx context.Context, order []*item[T]) ([]T, error) {
+	recs := make([]T, 0, len(order))
 	given := make(map[*item[T]]bool, len(b.items))
-	for _, it := range place {
+	for _, it := range order {
 		if it == nil || !it.found {
 			continue
 		}
@@ -110,133 +150,4 @@ func (b *batch[T, K]) answer(ctx context.Context, place []*item[T]) ([]T, error)
 		recs = append(recs, rec)
 	}
 	return recs, nil
-}
-
-// fromStore looks at all keys in one round trip, then asks for the leases of the missing ones in another.
-func (b *batch[T, K]) fromStore(ctx context.Context) (hits int) {
-	c := b.c
-	for part := range slices.Chunk(b.items, chunk) {
-		b.until = time.Now().Add(c.cfg.Timeout)
-		if !c.node.trusted() {
-			c.stats.distrusted.Add(uint64(len(part)))
-			continue
-		}
-		var missing []*item[T]
-		for i, reply := range b.ask(ctx, "get", part, store.Get) {
-			it := part[i]
-			switch reply.State {
-			case store.Value:
-				if b.open(ctx, it, reply.Value) {
-					hits++
-					continue
-				}
-				it.seen = reply.Value
-				missing = append(missing, it)
-			case store.Absent:
-				missing = append(missing, it)
-			case store.Lease:
-				it.held = reply.Token
-			default:
-				c.stats.guarded.Add(1)
-			}
-		}
-		b.acquire(ctx, missing)
-	}
-	b.left = time.Until(b.until)
-	return hits
-}
-
-// ask sends one operation for each item; no replies if the store failed.
-func (b *batch[T, K]) ask(ctx context.Context, name string, items []*item[T], kind store.OpKind) []store.Reply {
-	ops, replies := make([]store.Op, len(items)), make([]store.Reply, len(items))
-	for i, it := range items {
-		ops[i] = store.Op{Kind: kind, Key: it.key}
-		if it.lease != nil {
-			ops[i].Token, ops[i].TTL = it.lease.token, b.c.leaseTime()
-			if it.seen != nil {
-				ops[i].Kind, ops[i].Value = store.AcquireOver, it.seen
-			}
-		}
-	}
-	call, cancel := context.WithDeadline(ctx, b.until)
-	defer cancel()
-	if b.c.node.do(call, ctx, name, ops, replies) != nil {
-		return nil
-	}
-	return replies
-}
-
-func (b *batch[T, K]) open(ctx context.Context, it *item[T], value []byte) bool {
-	usable, err := it.read.open(ctx, value, &it.rec)
-	it.found, it.absent = usable && err == nil, usable && err != nil
-	return usable
-}
-
-func (b *batch[T, K]) acquire(ctx context.Context, missing []*item[T]) {
-	if len(missing) == 0 {
-		return
-	}
-	for _, it := range missing {
-		it.epoch, it.lease = b.c.epoch(), b.c.flights.leased(ctx, b.load)
-	}
-	replies := b.ask(ctx, "acquire", missing, store.Acquire)
-	for i, it := range missing {
-		if replies != nil && replies[i].State == store.Lease && replies[i].Token == it.lease.token {
-			b.c.stats.misses.Add(1)
-			continue
-		}
-		b.c.flights.notGranted(it.lease)
-		it.lease = nil
-		switch {
-		case replies == nil:
-		case replies[i].State == store.Value:
-			b.open(ctx, it, replies[i].Value)
-		case replies[i].State == store.Lease:
-			it.held = replies[i].Token
-		}
-	}
-}
-
-// rest loads what the store did not answer: keys that another reader of this process is loading with that reader's
-// flight, all others with one query. Another process is not waited for: the batch has a query to make anyway.
-func (b *batch[T, K]) rest(ctx context.Context) error {
-	var ask, joining []*item[T]
-	var joined []*flight
-	for _, it := range b.items {
-		if it.answered() {
-			continue
-		}
-		if it.lease == nil && it.held != (store.Token{}) {
-			if f := b.c.flights.join(it.held); f != nil {
-				b.c.stats.shared.Add(1)
-				joined, joining = append(joined, f), append(joining, it)
-				continue
-			}
-			b.c.stats.leased.Add(1)
-		}
-		ask = append(ask, it)
-	}
-	err := b.query(ctx, ask)
-	for i, f := range joined {
-		it := joining[i]
-		done, ferr := it.finish(ctx, f, &it.rec, false)
-		if err != nil {
-			continue // but leave every flight
-		}
-		if !done {
-			_, ferr = it.into(ctx, &it.rec)
-		}
-		err = it.settle(ferr)
-	}
-	return err
-}
-
-// settle turns the answer of a single read into the item's.
-func (i *item[T]) settle(err error) error {
-	if err != nil && (errors.Is(err, model.ErrNotFound) || i.c.opts.absenceOf(err) != present) {
-		i.absent = true
-		return nil
-	}
-	i.found = err == nil
-	return err
 }

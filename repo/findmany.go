@@ -12,6 +12,7 @@ import (
 
 	"github.com/asidego/aside/model"
 	"github.com/asidego/aside/repo/internal/column"
+	"github.com/asidego/aside/repo/internal/fault"
 )
 
 // How many keys one statement asks for. Single columns travel as one array; of several columns each value is a
@@ -28,16 +29,39 @@ const (
 // citext, collations that ignore case. So where some textual keys are left without an answer and others are not, one
 // more statement asks for those, and if it finds anything, each gets a statement of its own.
 func (r *SQL[T, K]) FindMany(ctx context.Context, keys []K) ([]T, error) {
-	recs, err := r.findMany(ctx, keys)
+	places := make([]model.Place, len(keys))
+	for i, key := range keys {
+		places[i] = r.table.Row(key).Place()
+	}
+	recs, err := r.findMany(ctx, r.rel.Key, places)
 	return recs, fail(ctx, r.rel, "find many", fmt.Sprintf("(%d keys)", len(keys)), err)
 }
 
-func (r *SQL[T, K]) findMany(ctx context.Context, keys []K) ([]T, error) {
-	asked := make([][]model.Datum, len(keys)) // nil: a NULL in it, no row
-	first := make(map[any]int, len(keys))     // place in keys where a key is first asked for
+// FindEach is FindMany at keys or at values of one unique index; FindManyBy calls it.
+func (r *SQL[T, K]) FindEach(ctx context.Context, at []model.One[T]) ([]T, error) {
+	if len(at) == 0 {
+		return nil, nil
+	}
+	places := make([]model.Place, len(at))
+	for i, one := range at {
+		places[i] = one.Place()
+		if err := fault.Stray(r.rel, places[i]); err != nil {
+			return nil, err
+		}
+		if places[i].Access != places[0].Access {
+			return nil, fail(ctx, r.rel, "find many", "", errors.New("the values are of several indexes"))
+		}
+	}
+	recs, err := r.findMany(ctx, places[0].Access, places)
+	return recs, fail(ctx, r.rel, "find many", fmt.Sprintf("(%d values of %s)", len(at), places[0].Access.Name), err)
+}
+
+func (r *SQL[T, K]) findMany(ctx context.Context, by *model.Access, places []model.Place) ([]T, error) {
+	asked := make([][]model.Datum, len(places)) // nil: a NULL in it, no row
+	first := make(map[any]int, len(places))     // where a value is first asked for
 	var distinct [][]model.Datum
-	for i, key := range keys {
-		data, err := r.table.Row(key).Place().Data(nil)
+	for i, place := range places {
+		data, err := place.Data(nil)
 		if err != nil {
 			return nil, err
 		}
@@ -51,44 +75,64 @@ func (r *SQL[T, K]) findMany(ctx context.Context, keys []K) ([]T, error) {
 			distinct = append(distinct, data)
 		}
 	}
-	rows, err := r.atKeys(ctx, distinct)
+	rows, err := r.atKeys(ctx, by, distinct)
 	if err != nil {
 		return nil, err
 	}
 	found := make(map[any]*T, len(rows))
 	for i := range rows {
-		data, err := r.rel.Key.Of(nil, &rows[i])
+		data, err := by.Of(nil, &rows[i])
 		if err != nil {
 			return nil, err
 		}
-		found[column.Lookup(data)] = &rows[i]
+		at := column.Lookup(data)
+		if other := found[at]; other != nil {
+			// The same row twice, asked for by two spellings in two statements, or an index that is not unique.
+			same, err := r.sameRow(other, &rows[i])
+			if err != nil {
+				return nil, err
+			}
+			if !same {
+				return nil, fault.ErrTwoRows
+			}
+		}
+		found[at] = &rows[i]
 	}
-	oneByOne, err := r.hidden(ctx, distinct, found)
+	oneByOne, err := r.hidden(ctx, by, distinct, found)
 	if err != nil {
 		return nil, err
 	}
-	return r.inOrder(ctx, keys, asked, first, found, oneByOne)
+	return r.inOrder(ctx, places, asked, first, found, oneByOne)
+}
+
+func (r *SQL[T, K]) sameRow(a, b *T) (bool, error) {
+	first, err := r.rel.Key.Of(nil, a)
+	if err != nil {
+		return false, err
+	}
+	second, err := r.rel.Key.Of(nil, b)
+	return slices.Equal(first, second), err
 }
 
 // hidden tells whether keys without an answer may have a row among those found, under another spelling.
-func (r *SQL[T, K]) hidden(ctx context.Context, keys [][]model.Datum, found map[any]*T) (bool, error) {
+func (r *SQL[T, K]) hidden(ctx context.Context, by *model.Access, keys [][]model.Datum, found map[any]*T) (bool, error) {
 	var left [][]model.Datum
 	for _, data := range keys {
-		if _, ok := found[column.Lookup(data)]; !ok && r.ambiguous(data) {
+		if _, ok := found[column.Lookup(data)]; !ok && r.ambiguous(by, data) {
 			left = append(left, data)
 		}
 	}
 	if len(left) == 0 || len(found) == 0 {
 		return false, nil
 	}
-	rows, err := r.atKeys(ctx, left)
+	rows, err := r.atKeys(ctx, by, left)
 	return len(rows) > 0, err
 }
 
 // ambiguous tells whether SQL may call another key equal to this one. Numbers have one spelling, and so have arrays such
 // as uuid.UUID, which print themselves.
-func (r *SQL[T, K]) ambiguous(key []model.Datum) bool {
-	for i, c := range r.rel.Key.Columns {
+func (r *SQL[T, K]) ambiguous(by *model.Access, key []model.Datum) bool {
+	for i, c := range by.Columns {
 		if key[i].Kind == model.Text && r.rel.Columns[c].Type.Kind() != reflect.Array {
 			return true
 		}
@@ -98,7 +142,7 @@ func (r *SQL[T, K]) ambiguous(key []model.Datum) bool {
 
 // inOrder gives each key its row; a key that was asked for before, a copy.
 func (r *SQL[T, K]) inOrder(
-	ctx context.Context, keys []K, asked [][]model.Datum, first map[any]int, found map[any]*T, oneByOne bool,
+	ctx context.Context, places []model.Place, asked [][]model.Datum, first map[any]int, found map[any]*T, oneByOne bool,
 ) ([]T, error) {
 	recs := make([]T, 0, len(found))
 	for i, data := range asked {
@@ -108,7 +152,7 @@ func (r *SQL[T, K]) inOrder(
 		at := column.Lookup(data)
 		rec := found[at]
 		if rec == nil && oneByOne {
-			one, err := r.Find(ctx, keys[i])
+			one, err := r.find(ctx, places[i])
 			if errors.Is(err, model.ErrNotFound) {
 				continue
 			}
@@ -132,15 +176,15 @@ func (r *SQL[T, K]) inOrder(
 }
 
 // atKeys selects the rows with these keys, in any order.
-func (r *SQL[T, K]) atKeys(ctx context.Context, keys [][]model.Datum) ([]T, error) {
+func (r *SQL[T, K]) atKeys(ctx context.Context, by *model.Access, keys [][]model.Datum) ([]T, error) {
 	size, condition := arrayChunk, r.inArray
-	if len(r.rel.Key.Columns) > 1 {
+	if len(by.Columns) > 1 {
 		size, condition = rowsChunk, r.inRows
 	}
 	var all []T
 	for some := range slices.Chunk(keys, size) {
 		var a args
-		where, err := condition(&a, some)
+		where, err := condition(&a, by, some)
 		if err != nil {
 			return nil, err
 		}
@@ -153,12 +197,12 @@ func (r *SQL[T, K]) atKeys(ctx context.Context, keys [][]model.Datum) ([]T, erro
 	return all, nil
 }
 
-func (r *SQL[T, K]) inArray(a *args, keys [][]model.Datum) (string, error) {
+func (r *SQL[T, K]) inArray(a *args, by *model.Access, keys [][]model.Datum) (string, error) {
 	array, err := arrayOf(keys)
-	return r.text.list(r.rel.Key.Columns) + " = ANY(" + a.add(array) + ")", err
+	return r.text.list(by.Columns) + " = ANY(" + a.add(array) + ")", err
 }
 
-func (r *SQL[T, K]) inRows(a *args, keys [][]model.Datum) (string, error) {
+func (r *SQL[T, K]) inRows(a *args, by *model.Access, keys [][]model.Datum) (string, error) {
 	rows := make([]string, len(keys))
 	for i, data := range keys {
 		values := make([]string, len(data))
@@ -167,7 +211,7 @@ func (r *SQL[T, K]) inRows(a *args, keys [][]model.Datum) (string, error) {
 		}
 		rows[i] = "(" + strings.Join(values, ", ") + ")"
 	}
-	return "(" + r.text.list(r.rel.Key.Columns) + ") IN (" + strings.Join(rows, ", ") + ")", nil
+	return "(" + r.text.list(by.Columns) + ") IN (" + strings.Join(rows, ", ") + ")", nil
 }
 
 // arrayOf makes one argument of many values: an array in PostgreSQL's text form, whose type the server takes from the
