@@ -2,6 +2,7 @@ package cachedrepo
 
 import (
 	"database/sql"
+	"errors"
 
 	"github.com/asidego/aside/model"
 )
@@ -20,6 +21,10 @@ const (
 // absenceOf recognises the values that mean absence and nothing else. An error that wraps one of them may say more, and
 // what it says would be lost on a hit: it is passed on and not stored.
 func (o Options) absenceOf(err error) absence {
+	if o.NotFound != nil && err != o.NotFound { //nolint:errorlint // see above
+		// A hit will say NotFound. A repository that now and then says something else is left to say it itself.
+		return present
+	}
 	switch err { //nolint:errorlint // see above
 	case nil:
 		return present
@@ -34,6 +39,11 @@ func (o Options) absenceOf(err error) absence {
 		return notFound
 	}
 	return present
+}
+
+// absent tells whether an error speaks of a row that is not there, be it in words that can be stored or not.
+func absent(err error) bool {
+	return errors.Is(err, model.ErrNotFound) || errors.Is(err, sql.ErrNoRows) || errors.Is(err, errNilRecord)
 }
 
 // absent is the error of a hit on "no such row".

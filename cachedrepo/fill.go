@@ -12,7 +12,6 @@ import (
 	"time"
 
 	"github.com/asidego/aside/cachedrepo/store"
-	"github.com/asidego/aside/model"
 )
 
 // fetch loads the row for all who wait.
@@ -25,7 +24,7 @@ func (r *read) loadOnce(ctx context.Context) (any, error) {
 	r.c.stats.loads.Add(1)
 	rec, err := r.load(ctx)
 	if err != nil {
-		if r.c.opts.absenceOf(err) == present && !errors.Is(err, model.ErrNotFound) {
+		if !absent(err) && r.c.opts.absenceOf(err) == present {
 			r.c.stats.loadErrors.Add(1)
 		}
 		return nil, err

@@ -182,17 +182,19 @@ func (r *read) finish(ctx context.Context, f *flight, dst any, own bool) (done b
 	if err != nil {
 		return true, err
 	}
-	if err := res.into(r.acc.table, dst); err != nil {
-		return !startAgain(err), err
+	err = res.into(r.acc.table, dst)
+	if startAgain(err) {
+		return false, err
 	}
 	if own {
 		r.linger(ctx, f)
 	}
-	return true, nil
+	return true, err
 }
 
 // linger lets the caller that loaded see its fill land, as it would with GET, SELECT, SET: what it does next finds the
-// row in the store. It waits no longer than the read may spend on the store.
+// row in the store, or that there is none. After an error it finds the lease given up, and does not join the load that
+// failed. It waits no longer than the read may spend on the store.
 func (r *read) linger(ctx context.Context, f *flight) {
 	select {
 	case <-f.stored:
