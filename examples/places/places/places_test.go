@@ -17,22 +17,22 @@ func TestMigrateAndLoad(t *testing.T) {
 		}
 	}
 	conn := pg.Open(t)
-	const some = 25_000 // all of them take too long with the race detector
+	const some = 5_000 // all of them take too long with the race detector
 	var reports []int
 	if err := Load(t.Context(), conn, some, func(done int) { reports = append(reports, done) }); err != nil {
 		t.Fatal(err)
 	}
-	if want := []int{20_000, some}; !slices.Equal(reports, want) {
+	if want := []int{some}; !slices.Equal(reports, want) {
 		t.Errorf("progress said %v, want %v", reports, want)
 	}
-	var cities, slugs, viennas int
-	err := conn.QueryRow(`SELECT count(*), count(DISTINCT slug), count(*) FILTER (WHERE name = 'Vienna') FROM cities`).
-		Scan(&cities, &slugs, &viennas)
+	var cities, slugs, tiranas int
+	err := conn.QueryRow(`SELECT count(*), count(DISTINCT slug), count(*) FILTER (WHERE name = 'Tirana') FROM cities`).
+		Scan(&cities, &slugs, &tiranas)
 	if err != nil {
 		t.Fatal(err)
 	}
-	if cities != some || slugs != cities || viennas != 1 {
-		t.Errorf("%d cities, %d slugs, %d Viennas, want %d, as many, and 1", cities, slugs, viennas, some)
+	if cities != some || slugs != cities || tiranas != 1 {
+		t.Errorf("%d cities, %d slugs, %d Tiranas, want %d, as many, and 1", cities, slugs, tiranas, some)
 	}
 	if err := Load(t.Context(), conn, some, func(int) {}); err == nil {
 		t.Error("a second Load found the same ids and did not fail")

@@ -18,7 +18,14 @@ func TestMain(m *testing.M) {
 	testenv.Main(m)
 }
 
+// shared has the demos of this process use one PostgreSQL; the Redis is theirs to kill.
+func shared(t *testing.T) {
+	t.Setenv("ASIDE_TEST_POSTGRES", testenv.Postgres(t).URL())
+	t.Setenv("ASIDE_TEST_REDIS", "")
+}
+
 func TestQuickDemoKeepsItsPromises(t *testing.T) {
+	shared(t)
 	var out bytes.Buffer
 	if err := run(t.Context(), options{quick: true, seed: 1}, &out); err != nil {
 		t.Fatalf("%v\n%s", err, &out)
@@ -33,6 +40,7 @@ func TestQuickDemoKeepsItsPromises(t *testing.T) {
 
 // The check for stale reads is worth something only if it can fail.
 func TestNaiveCacheBreaksThePromise(t *testing.T) {
+	shared(t)
 	var out bytes.Buffer
 	err := run(t.Context(), options{quick: true, naive: true, seed: 1}, &out)
 	if err == nil || !strings.Contains(err.Error(), "stale") {
@@ -41,10 +49,17 @@ func TestNaiveCacheBreaksThePromise(t *testing.T) {
 }
 
 func TestDemoEndsWithItsContext(t *testing.T) {
+	shared(t)
+	redis := testenv.NewRedis(t)
+	t.Setenv("ASIDE_TEST_REDIS", "redis://"+redis.Addr())
 	ctx, cancel := context.WithCancel(t.Context())
-	err := run(ctx, options{quick: true, seed: 1}, stopAt{"3. Two processes", cancel})
+	err := run(ctx, options{quick: true, seed: 1}, stopAt{"round 1 of 3, with Aside", cancel})
 	if !errors.Is(err, context.Canceled) {
 		t.Errorf("%v, want context.Canceled", err)
+	}
+	client := redis.Client(t)
+	if left, err := client.DBSize(t.Context()).Result(); err != nil || left != 0 {
+		t.Errorf("%d keys left in a Redis that is not ours (%v)", left, err)
 	}
 }
 
