@@ -108,6 +108,7 @@ func (b *batch[T]) acquire(ctx context.Context, missing []*item[T]) {
 		it.epoch, it.lease = b.c.epoch(), b.c.flights.leased(ctx, b.load)
 	}
 	replies := b.ask(ctx, "acquire", missing, store.Acquire)
+	var foreign []*item[T]
 	for i, it := range missing {
 		if replies != nil && replies[i].State == store.Lease && replies[i].Token == it.lease.token {
 			b.c.stats.misses.Add(1)
@@ -118,11 +119,15 @@ func (b *batch[T]) acquire(ctx context.Context, missing []*item[T]) {
 		switch {
 		case replies == nil:
 		case replies[i].State == store.Value:
-			b.open(ctx, it, replies[i].Value)
+			if !b.open(ctx, it, replies[i].Value) && it.seen == nil {
+				it.seen = append([]byte{}, replies[i].Value...) // MGET does not show what is no string
+				foreign = append(foreign, it)
+			}
 		case replies[i].State == store.Lease:
 			it.held = replies[i].Token
 		}
 	}
+	b.acquire(ctx, foreign)
 }
 
 // rest loads what the store did not answer: keys that another reader of this process is loading with that reader's
