@@ -94,28 +94,34 @@ func TestHistory1FindMany(t *testing.T) {
 // Deleting first and committing then leaves time to store the old row once more.
 func TestHistory2ReadBetweenStatementAndCommit(t *testing.T) {
 	histories(t, func(t *testing.T, r, w *process, p product) {
-		r2 := (*pending[product])(nil)
-		late := (*park)(nil)
-		err := w.db.Run(t.Context(), func(ctx context.Context) error {
-			// 1. W has sent its statement and not committed. To everybody else the row is the old one.
-			if err := renameIn(ctx, w, p.ID, "new"); err != nil {
-				return err
-			}
-			// 2. R misses, reads the old row and stores it: a right answer.
-			r.reads(t, p.ID, "old")
-			r.hits(t, p.ID, "old")
-			// 3. Another entry of that row, by its other key: R2 has read it and has not stored it yet.
-			late = r.store.park(t, "before fill", "sku:A-1")
-			r2 = begin(func() (product, error) { return r.FindBy(t.Context(), bySKU.Eq("A-1")) })
-			late.wait(t)
-			return nil
+		var r2 *pending[product]
+		late := r.store.park(t, "before fill", "sku:A-1")
+		post := w.store.park(t, "after invalidate", about(p))
+		w1 := begin(func() (product, error) {
+			return product{}, w.db.Run(t.Context(), func(ctx context.Context) error {
+				// 1. W has sent its statement and not committed. To everybody else the row is the old one.
+				if err := renameIn(ctx, w, p.ID, "new"); err != nil {
+					return err
+				}
+				// 2. R misses, reads the old row and stores it: a right answer.
+				r.reads(t, p.ID, "old")
+				r.hits(t, p.ID, "old")
+				// 3. Another entry of that row, by its other key: R2 has read it and has not stored it yet.
+				r2 = begin(func() (product, error) { return r.FindBy(t.Context(), bySKU.Eq("A-1")) })
+				late.wait(t)
+				return nil
+			})
 		})
-		// 4. W has committed, then invalidated, then returned.
-		if err != nil {
+		// 4. W has committed and invalidated, in this order. What was stored in between is gone, and whoever reads and stores
+		// after the invalidation finds the row committed.
+		post.wait(t)
+		r.reads(t, p.ID, "new")
+		r.hits(t, p.ID, "new")
+		// 5. W returns.
+		post.goOn()
+		if _, err := w1.wait(t); err != nil {
 			t.Fatal(err)
 		}
-		// 5. What was stored in between is gone.
-		r.reads(t, p.ID, "new")
 		r.hits(t, p.ID, "new")
 		// 6. What arrives only now is refused.
 		late.goOn()
