@@ -61,7 +61,7 @@ func run(ctx context.Context, conn *sqlx.DB, s store.Store, namespace string, st
 	if err != nil {
 		return err
 	}
-	step("Modify: SELECT FOR UPDATE and UPDATE", p.Name, 2) // committed, and no cache has the old name
+	step("Modify: lock the row, then write it", p.Name, 2) // committed, and no cache has the old name
 	if p, err = products.FindBy(ctx, BySKU.Eq("A-1")); err != nil {
 		return err
 	}

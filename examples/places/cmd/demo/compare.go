@@ -9,10 +9,11 @@ import (
 // compareTraffic sends the same requests to the service without and with the cache.
 func (d *demo) compareTraffic(ctx context.Context, cached *service) (err error) {
 	d.title("2. The same traffic without and with the cache")
-	d.say("%d clients over HTTP, seed %d; cities drawn by Zipf's law; %d %% by id, %d %% by slug, %d %% with %d ids",
-		d.plan.clients, d.seed, byID, bySlug, 100-byID-bySlug, several)
+	d.say("%d clients over HTTP: %d %% of requests by id, %d %% by slug, %d %% with %d ids; seed %d. Cities are drawn by",
+		d.plan.clients, byID, bySlug, 100-byID-bySlug, several, d.seed)
+	d.say("Zipf's law with exponent 1.2: few of them often, most hardly ever. The cache begins empty.")
 	d.say("PostgreSQL is on this machine with every row in memory, and the clients share its processors: the time")
-	d.say("gained here is the least there is to gain. Statements spared are spared anywhere. The cache begins empty.")
+	d.say("gained here is the least there is to gain. Statements spared are spared anywhere.")
 	plain, err := d.open(ctx, false)
 	if err != nil {
 		return err
@@ -41,11 +42,15 @@ func (d *demo) compareTraffic(ctx context.Context, cached *service) (err error) 
 	rows := [][]string{{"", "requests/s", "p50", "p99", "requests", "statements", "per request", "hit ratio"}}
 	for _, s := range []*measured{alone, {name: "with Aside, cache empty", outcome: cold}, warm} {
 		slices.Sort(s.latencies)
+		ratio := percent(s.hits, s.rows)
+		if s == alone {
+			ratio = "-"
+		}
 		requests := len(s.latencies)
 		d.promise(s.failed == 0, "%s: %d requests failed, the first: %v", s.name, s.failed, s.failure)
 		rows = append(rows, []string{
 			s.name, number(s.perSecond()), milliseconds(s.at(0.50)), milliseconds(s.at(0.99)),
-			number(requests), number(s.statements), ratioOf(s.statements, requests), percent(s.hits, s.rows),
+			number(requests), number(s.statements), ratioOf(s.statements, requests), ratio,
 		})
 	}
 	d.table(rows...)

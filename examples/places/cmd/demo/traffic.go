@@ -27,11 +27,11 @@ type traffic struct {
 	slugs []string
 }
 
-// Zipf's law with exponent 1.1 is what the popularity of pages, products and places looks like: here a tenth of the
-// cities gets 85 % of the requests.
+// Zipf's law is what the popularity of pages, products and places looks like. With these numbers and all cities, a
+// tenth of them gets nine tenths of the requests, and the most popular one 3 %.
 func newTraffic(seed, client uint64, slugs []string) *traffic {
 	rng := rand.New(rand.NewPCG(seed, client))
-	return &traffic{rng, rand.NewZipf(rng, 1.1, 8, uint64(len(slugs)-1)), slugs}
+	return &traffic{rng, rand.NewZipf(rng, 1.2, 8, uint64(len(slugs)-1)), slugs}
 }
 
 // city draws an id. Ranks are spread over the table, or the most popular cities would all be in Andorra.
