@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"reflect"
 	"sync/atomic"
 	"time"
 
@@ -99,7 +100,10 @@ func New(db *txhooks.DB, s store.Store, cfg Config) (*Cache, error) {
 		lookups:  newRounds(), acquires: newRounds(),
 		flights: newFlights(cfg.MaxLoads, cfg.LoadTimeout),
 	}
-	for _, t := range cfg.Tables {
+	for i, t := range cfg.Tables {
+		if t == nil || reflect.ValueOf(t).IsNil() {
+			return nil, fmt.Errorf("aside: Config.Tables[%d] is nil", i)
+		}
 		if err := rt.add(t.Relation()); err != nil {
 			return nil, err
 		}
@@ -113,7 +117,10 @@ func New(db *txhooks.DB, s store.Store, cfg Config) (*Cache, error) {
 	return &Cache{runtime: rt, opts: Options{TTL: cfg.TTL, Negative: defaultNegative}}, nil
 }
 
-const defaultNegative = time.Minute
+const (
+	defaultNegative = time.Minute
+	forever         = 10 * 365 * 24 * time.Hour // for durations that are added up
+)
 
 func (cfg Config) withDefaults() (Config, error) {
 	for _, d := range []struct {
@@ -131,6 +138,7 @@ func (cfg Config) withDefaults() (Config, error) {
 		if *d.value == 0 {
 			*d.value = d.zero
 		}
+		*d.value = min(*d.value, forever)
 	}
 	if cfg.Wait == 0 {
 		cfg.Wait = 100 * time.Millisecond

@@ -2,6 +2,7 @@ package cachedrepo
 
 import (
 	"context"
+	"fmt"
 	"time"
 
 	"github.com/asidego/aside/model"
@@ -73,12 +74,12 @@ func (rt *runtime) again(keys []string) {
 // that are there now, under all their keys. Entries under values that such a row had before end with their TTL. It reads
 // and locks these rows in a transaction, its own or that of ctx, and fails only if that fails.
 func (c *Cache) Invalidate(ctx context.Context, refs ...model.Ref) error {
+	if err := checkRefs(refs); err != nil {
+		return fmt.Errorf("aside: Invalidate: %w", err)
+	}
 	var keys []string
 	for _, ref := range refs {
 		at := ref.Place()
-		if err := at.Check(); err != nil {
-			return err
-		}
 		a := c.accesses[at.Access]
 		if a == nil {
 			continue // a plain index or the whole table: its rows have the entries

@@ -20,10 +20,10 @@ type Options struct {
 func (c *Cache) With(o Options) *Cache {
 	d := c.opts
 	if o.TTL > 0 {
-		d.TTL = o.TTL
+		d.TTL = min(o.TTL, forever)
 	}
 	if o.Negative != 0 {
-		d.Negative = o.Negative
+		d.Negative = min(o.Negative, forever)
 	}
 	for longest := max(d.TTL, d.Negative); ; {
 		known := c.longestTTL.Load()

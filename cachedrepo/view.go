@@ -62,10 +62,8 @@ func Query[R any](ctx context.Context, v *View, name string, args Args, on model
 	if len(on) == 0 {
 		return none, fmt.Errorf("aside: %s.%s: a query depends on something: name its rows, or Table.All()", v.name, name)
 	}
-	for _, ref := range on {
-		if err := ref.Place().Check(); err != nil {
-			return none, fmt.Errorf("aside: %s.%s: %w", v.name, name, err)
-		}
+	if err := checkRefs(on); err != nil {
+		return none, fmt.Errorf("aside: %s.%s: %w", v.name, name, err)
 	}
 	return load(ctx)
 }
@@ -73,6 +71,9 @@ func Query[R any](ctx context.Context, v *View, name string, args Args, on model
 // Write runs fn in a transaction that changes the rows at refs; see txhooks.Touch. It fails if fn sent no statement
 // through that transaction, as a repository does that still holds a *sqlx.DB.
 func (v *View) Write(ctx context.Context, refs model.Refs, fn func(ctx context.Context) error) error {
+	if err := checkRefs(refs); err != nil {
+		return fmt.Errorf("aside: %s: %w", v.name, err)
+	}
 	return v.c.db.Run(ctx, func(ctx context.Context) error {
 		if len(refs) > 0 {
 			if err := txhooks.Touch(ctx, refs...); err != nil {
@@ -88,4 +89,17 @@ func (v *View) Write(ctx context.Context, refs model.Refs, fn func(ctx context.C
 		}
 		return nil
 	})
+}
+
+// checkRefs finds what names no rows: nil, a zero One or Many, an index that no table lists.
+func checkRefs(refs []model.Ref) error {
+	for i, ref := range refs {
+		if ref == nil {
+			return fmt.Errorf("ref %d is nil", i)
+		}
+		if err := ref.Place().Check(); err != nil {
+			return err
+		}
+	}
+	return nil
 }
