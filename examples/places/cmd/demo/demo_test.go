@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"io"
 	"os"
 	"strings"
 	"testing"
@@ -41,10 +42,15 @@ func TestQuickDemoKeepsItsPromises(t *testing.T) {
 // The check for stale reads is worth something only if it can fail.
 func TestNaiveCacheBreaksThePromise(t *testing.T) {
 	shared(t)
-	var out bytes.Buffer
-	err := run(t.Context(), options{quick: true, naive: true, seed: 1}, &out)
+	var err error
+	for range 5 { // a second may be too short for it on a slow machine
+		err = run(t.Context(), options{quick: true, naive: true, seed: 1}, io.Discard)
+		if err != nil {
+			break
+		}
+	}
 	if err == nil || !strings.Contains(err.Error(), "stale") {
-		t.Errorf("%v, want an error about stale reads\n%s", err, &out)
+		t.Errorf("%v, want an error about stale reads", err)
 	}
 }
 
