@@ -13,6 +13,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -150,7 +151,11 @@ func (s *Store) run(ctx context.Context, ops []store.Op, replies []store.Reply) 
 func read(raw string, err error) (r store.Reply, over bool, _ error) {
 	switch {
 	case err == nil:
-		r, over = decode(raw, time.Now().UnixMilli())
+		var now int64
+		if !strings.HasPrefix(raw, headValue) { // nor does a value end by itself
+			now = time.Now().UnixMilli()
+		}
+		r, over = decode(raw, now)
 		return r, over, nil
 	case errors.Is(err, redis.Nil):
 		return store.Reply{}, false, nil
