@@ -30,6 +30,7 @@ type item[T any] struct {
 	rec    T
 	found  bool // rec is the answer
 	absent bool // the answer is that there is no row
+	given  bool // rec has been given to the caller
 
 	seen  []byte  // a value that may not be used
 	lease *flight // granted to this batch

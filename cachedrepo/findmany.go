@@ -89,29 +89,35 @@ func (w *cached[T, K]) many(
 		return nil, err
 	}
 	start := w.c.now()
-	b := &batch[T]{c: w.c, name: w.name, acc: acc, query: query, load: newFlight(ctx)}
+	b := &batch[T]{c: w.c, name: w.name, acc: acc, query: query, load: newFlight(ctx), items: make([]*item[T], 0, len(places))}
 	byKey := make(map[string]*item[T], len(places))
 	order := make([]*item[T], len(places)) // nil: nothing is found by this key
+	items := make([]item[T], len(places))
 	for i, at := range places {
-		r, err := w.c.newRead(w.name, acc, at, func(ctx context.Context) (any, error) {
-			rec, err := one(ctx, i)
-			return &rec, err
-		})
+		next := &items[i]
+		ok, err := w.c.prepare(&next.read, w.name, acc, at, nil)
 		if err != nil {
 			return nil, err
 		}
-		if r == nil {
+		if !ok {
 			continue
 		}
-		it := byKey[r.key]
+		it := byKey[next.key]
 		if it == nil {
-			it = &item[T]{read: *r, index: i}
-			byKey[r.key] = it
+			it, next.index = next, i
+			byKey[it.key] = it
 			b.items = append(b.items, it)
+		} else {
+			b.loads(it, one) // for the case that it cannot be copied
 		}
 		order[i] = it
 	}
 	hits := b.fromStore(ctx)
+	for _, it := range b.items {
+		if !it.answered() {
+			b.loads(it, one)
+		}
+	}
 	if err := b.rest(ctx); err != nil {
 		return nil, err
 	}
@@ -119,16 +125,23 @@ func (w *cached[T, K]) many(
 	return b.answer(ctx, order)
 }
 
+// loads tells an item how it is loaded alone.
+func (b *batch[T]) loads(it *item[T], one func(ctx context.Context, at int) (T, error)) {
+	it.load = func(ctx context.Context) (any, error) {
+		rec, err := one(ctx, it.index)
+		return &rec, err
+	}
+}
+
 // answer puts the rows in the order of the keys. A key that stands there twice has its row decoded twice.
 func (b *batch[T]) answer(ctx context.Context, order []*item[T]) ([]T, error) {
 	recs := make([]T, 0, len(order))
-	given := make(map[*item[T]]bool, len(b.items))
 	for _, it := range order {
 		if it == nil || !it.found {
 			continue
 		}
 		rec := it.rec
-		if given[it] && !it.acc.table.rel.Immutable {
+		if it.given && !it.acc.table.rel.Immutable {
 			var own T
 			payload, err := it.acc.table.codec.encode(&it.rec)
 			if err == nil {
@@ -146,7 +159,7 @@ func (b *batch[T]) answer(ctx context.Context, order []*item[T]) ([]T, error) {
 			}
 			rec = own
 		}
-		given[it] = true
+		it.given = true
 		recs = append(recs, rec)
 	}
 	return recs, nil

@@ -49,14 +49,14 @@ func newRounds() *rounds {
 }
 
 // do returns the answer of a call that was sent after do was called. lead makes the call, on the caller's own
-// goroutine: it must end when ctx ends.
-func (r *rounds) do(ctx context.Context, key string, lead func() (store.Reply, error)) (store.Reply, error) {
+// goroutine: it must end when ctx ends. mine is a zero round, kept for the case that the caller leads.
+func (r *rounds) do(ctx context.Context, key string, mine *round, lead func() (store.Reply, error)) (store.Reply, error) {
 	s := &r.shards[maphash.String(r.seed, key)%uint64(len(r.shards))]
 	for {
 		s.mu.Lock()
 		out := s.m[key]
 		if out == nil { // nobody is here: the usual case, without a channel
-			mine := &round{sent: true}
+			mine.sent = true
 			s.m[key] = mine
 			s.mu.Unlock()
 			return r.lead(ctx, key, mine, lead)
@@ -64,7 +64,6 @@ func (r *rounds) do(ctx context.Context, key string, lead func() (store.Reply, e
 		wait := out
 		if out.sent {
 			if out.next == nil { // the first to come leads the next round
-				mine := &round{}
 				out.next = mine
 				before := out.wait()
 				s.mu.Unlock()

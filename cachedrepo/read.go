@@ -21,6 +21,17 @@ type read struct {
 
 	until time.Time     // the end of the time that this read may spend on the store
 	left  time.Duration // what was left of it when the lease was granted
+
+	buf   [1]model.Datum // of data, if that is one
+	first *firstLook     // nil: each look makes its own
+}
+
+// firstLook is memory for the first look at the store: most reads need no more. Later ones make their own, for others may
+// still hold what belongs to the first.
+type firstLook struct {
+	round round
+	op    [1]store.Op
+	reply [1]store.Reply
 }
 
 // maxAttempts bounds how often a read starts again because what it waited for came to nothing. Each turn needs an
@@ -100,12 +111,17 @@ func (r *read) into(ctx context.Context, dst any) (hit bool, err error) {
 
 // look is GET, shared with those who came before it was sent.
 func (r *read) look(ctx context.Context) (store.Reply, error) {
-	return r.c.lookups.do(ctx, r.key, func() (store.Reply, error) {
+	l := r.first
+	if r.first = nil; l == nil {
+		l = new(firstLook)
+	}
+	l.op[0] = store.Op{Kind: store.Get, Key: r.key}
+	return r.c.lookups.do(ctx, r.key, &l.round, func() (store.Reply, error) {
 		// Trust is judged when the command is sent: a read that came before an invalidation failed may be led by one after.
 		if !r.c.node.trusted() {
 			return store.Reply{}, errAway
 		}
-		return r.ask(ctx, "get", store.Op{Kind: store.Get, Key: r.key})
+		return r.ask(ctx, "get", l.op[:], l.reply[:])
 	})
 }
 
@@ -113,13 +129,13 @@ func (r *read) look(ctx context.Context) (store.Reply, error) {
 // given, else what the key holds.
 func (r *read) acquire(ctx context.Context, seen []byte) (store.Reply, *flight, error) {
 	var started *flight
-	reply, err := r.c.acquires.do(ctx, r.key, func() (store.Reply, error) {
+	reply, err := r.c.acquires.do(ctx, r.key, new(round), func() (store.Reply, error) {
 		epoch, f := r.c.epoch(), r.c.flights.leased(ctx, nil)
 		op := store.Op{Kind: store.Acquire, Key: r.key, Token: f.token, TTL: r.c.leaseTime()}
 		if seen != nil {
 			op.Kind, op.Value = store.AcquireOver, seen
 		}
-		reply, err := r.ask(ctx, "acquire", op)
+		reply, err := r.ask(ctx, "acquire", []store.Op{op}, make([]store.Reply, 1))
 		if err != nil || reply.State != store.Lease || reply.Token != f.token {
 			r.c.flights.notGranted(f)
 			return reply, err
@@ -146,14 +162,13 @@ func (c *Cache) leaseTime() time.Duration { return c.cfg.LoadTimeout + 2*c.cfg.T
 
 // ask runs one operation within the time that the read may spend on the store. The time that it waited for another's call
 // counts: the caller who leads the next round came first of all who share it.
-func (r *read) ask(ctx context.Context, name string, op store.Op) (store.Reply, error) {
+func (r *read) ask(ctx context.Context, name string, ops []store.Op, replies []store.Reply) (store.Reply, error) {
 	if time.Until(r.until) <= 0 {
 		return store.Reply{}, errAway // says nothing new about the store
 	}
 	call, cancel := context.WithDeadline(ctx, r.until)
 	defer cancel()
-	ops, replies := [1]store.Op{op}, [1]store.Reply{}
-	err := r.c.node.do(call, ctx, name, ops[:], replies[:])
+	err := r.c.node.do(call, ctx, name, ops, replies)
 	return replies[0], err
 }
 

@@ -134,16 +134,31 @@ func direct[T any](ctx context.Context, acc *access, load func(ctx context.Conte
 	return rec, err
 }
 
-// newRead prepares a read; it returns nil for a value with a NULL in it.
+// newRead makes a read; it returns nil for a value with a NULL in it.
 func (c *Cache) newRead(name string, acc *access, at model.Place, load func(ctx context.Context) (any, error)) (*read, error) {
-	data, err := at.Data(make([]model.Datum, 0, 1))
-	if err != nil {
-		return nil, fmt.Errorf("%s: %w", name, err)
+	r := &struct {
+		read
+		look firstLook
+	}{}
+	ok, err := c.prepare(&r.read, name, acc, at, load)
+	if !ok {
+		return nil, err
 	}
-	if model.HasNull(data) {
-		return nil, nil
+	r.first = &r.look
+	return &r.read, nil
+}
+
+// prepare fills in r, a zero read. ok is false for a value with a NULL in it.
+func (c *Cache) prepare(r *read, name string, acc *access, at model.Place, load func(ctx context.Context) (any, error)) (ok bool, err error) {
+	r.c, r.name, r.acc, r.at, r.load = c, name, acc, at, load
+	if r.data, err = at.Data(r.buf[:0]); err != nil {
+		return false, fmt.Errorf("%s: %w", name, err)
 	}
-	return &read{c: c, name: name, acc: acc, at: at, data: data, key: acc.key(data), load: load}, nil
+	if model.HasNull(r.data) {
+		return false, nil
+	}
+	r.key = acc.key(r.data)
+	return true, nil
 }
 
 // key is where the row with this value is cached.
