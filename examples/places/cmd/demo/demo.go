@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"strings"
 	"time"
 
 	"github.com/asidego/aside/examples/places/data"
@@ -141,5 +142,5 @@ func (d *demo) verdict() error {
 	for _, b := range d.broken {
 		d.say("%s", b)
 	}
-	return fmt.Errorf("%d counts are not what they should be; the first: %s", len(d.broken), d.broken[0])
+	return errors.New("not as promised: " + strings.Join(d.broken, "; "))
 }
