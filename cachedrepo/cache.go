@@ -23,6 +23,10 @@ type Config struct {
 	MaxLoads  int           // concurrent loads from the database; 0: 64
 	Observer  *Observer     // nil: Stats alone
 
+	// WriteTimeout is the longest wait of a committed write for its invalidations. It is longer than Timeout, because a read
+	// can go to the database instead and an invalidation cannot: what is not confirmed in time is pending, and other
+	// processes may read the old row until it is sent again. While the store is known to be away nobody waits. 0: 500ms.
+	WriteTimeout time.Duration
 	// LoadTimeout ends a load from the database that others may be waiting for, the wait for one of MaxLoads included. A
 	// lease lives a little longer. 0: 10s.
 	LoadTimeout time.Duration
@@ -130,6 +134,7 @@ func (cfg Config) withDefaults() (Config, error) {
 	}{
 		{"TTL", &cfg.TTL, 10 * time.Minute},
 		{"Timeout", &cfg.Timeout, 50 * time.Millisecond},
+		{"WriteTimeout", &cfg.WriteTimeout, 500 * time.Millisecond},
 		{"LoadTimeout", &cfg.LoadTimeout, 10 * time.Second},
 	} {
 		if *d.value < 0 {

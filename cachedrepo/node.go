@@ -129,7 +129,7 @@ func (n *node) invalidate(ctx context.Context, keys []string) int {
 }
 
 func (n *node) send(ctx context.Context, keys []string) error {
-	call, cancel := context.WithTimeout(ctx, n.rt.cfg.Timeout)
+	call, cancel := context.WithTimeout(ctx, n.rt.cfg.WriteTimeout)
 	defer cancel()
 	return n.do(call, ctx, "invalidate", invalidations(keys), make([]store.Reply, len(keys)))
 }
@@ -221,7 +221,7 @@ func (n *node) flush(ctx context.Context) error {
 		if probe {
 			keys = append(keys, n.rt.cfg.Namespace+":~probe")
 		}
-		call, cancel := context.WithTimeout(ctx, n.rt.cfg.Timeout)
+		call, cancel := context.WithTimeout(ctx, n.rt.cfg.WriteTimeout)
 		err := n.rt.store.Do(call, invalidations(keys), make([]store.Reply, len(keys)))
 		cancel()
 		if probe {

@@ -2,10 +2,10 @@ package httpapi
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"net/http"
 	"strconv"
-	"strings"
 
 	"github.com/asidego/aside/examples/places/places"
 	"github.com/asidego/aside/model"
@@ -48,10 +48,9 @@ func listCities(regions codeFinder[places.Region], cities cityLister) handler {
 	}
 }
 
-// badCursor tells a client's damaged cursor from our own trouble. The repository has no exported error for it, so its
-// words must do.
+// badCursor tells a client's damaged cursor from our own trouble.
 func badCursor(err error) error {
-	if strings.Contains(err.Error(), "invalid cursor") {
+	if errors.Is(err, repo.ErrCursor) {
 		return badRequest("bad_cursor", "after is not the next of a page of this region")
 	}
 	return err
