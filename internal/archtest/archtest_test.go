@@ -36,48 +36,67 @@ type rule struct {
 // The arrows of the library. Each package that is not internal, an example or a tool has exactly one line here.
 var rules = []rule{
 	{
-		[]string{"model"}, nil, nil,
+		[]string{"model"},
+		nil, nil,
 		"model is what every process shares that reads or writes a table, generators included: it must cost nobody a dependency",
 	},
 	{
-		[]string{"cachedrepo/store"}, nil, nil,
+		[]string{"cachedrepo/store"},
+		nil, nil,
 		"the author of a store imports this package alone",
 	},
 	{
-		[]string{"cachedrepo/redisstore"}, []string{"cachedrepo/store"}, []string{"github.com/redis/go-redis/v9"},
+		[]string{"cachedrepo/redisstore"},
+		[]string{"cachedrepo/store"},
+		[]string{"github.com/redis/go-redis/v9"},
 		"a store knows states and tokens, not rows; otherwise it could not be replaced",
 	},
 	{
-		[]string{"cachedrepo/memstore"}, []string{"cachedrepo/store"}, nil,
+		[]string{"cachedrepo/memstore"},
+		[]string{"cachedrepo/store"},
+		nil,
 		"a store knows states and tokens, not rows; otherwise it could not be replaced",
 	},
 	{
-		[]string{"cachedrepo/storetest"}, []string{"cachedrepo/store"}, []string{"pgregory.net/rapid"},
+		[]string{"cachedrepo/storetest"},
+		[]string{"cachedrepo/store"},
+		[]string{"pgregory.net/rapid"},
 		"it tests stores that are not ours: it may know nothing but their contract",
 	},
 	{
-		[]string{"txhooks"}, []string{"model"}, []string{"github.com/jmoiron/sqlx"},
+		[]string{"txhooks"},
+		[]string{"model"},
+		[]string{"github.com/jmoiron/sqlx"},
 		"transactions with hooks are of use without any cache, and know none",
 	},
 	{
-		[]string{"repo"}, []string{"model", "txhooks", "repo/internal/..."},
+		[]string{"repo"},
+		[]string{"model", "txhooks", "repo/internal/..."},
 		[]string{"github.com/jmoiron/sqlx", "github.com/lib/pq"}, // pq.Array writes lists, whatever the driver
 		"repositories report to their transaction and know no cache: the cache is put in front of them",
 	},
 	{
-		[]string{"repo/internal/..."}, []string{"model"}, nil,
+		[]string{"repo/internal/..."},
+		[]string{"model"},
+		nil,
 		"what the repositories share knows neither databases nor caches",
 	},
 	{
-		[]string{"repo/memrepo"}, []string{"model", "txhooks", "repo", "repo/internal/..."}, []string{"github.com/jmoiron/sqlx"},
+		[]string{"repo/memrepo"},
+		[]string{"model", "txhooks", "repo", "repo/internal/..."},
+		[]string{"github.com/jmoiron/sqlx"},
 		"a repository for unit tests needs no server and no driver",
 	},
 	{
-		[]string{"cachedrepo"}, []string{"model", "txhooks", "repo", "cachedrepo/store"}, []string{"github.com/fxamacker/cbor/v2"},
+		[]string{"cachedrepo"},
+		[]string{"model", "txhooks", "repo", "cachedrepo/store"},
+		[]string{"github.com/fxamacker/cbor/v2"},
 		"the protocol runs on any store.Store: a Redis client here would bind every user to it",
 	},
 	{
-		[]string{"migrations"}, nil, []string{"github.com/golang-migrate/migrate/v4"},
+		[]string{"migrations"},
+		nil,
+		[]string{"github.com/golang-migrate/migrate/v4"},
 		"whoever brings the schema up need not link the library",
 	},
 }
