@@ -472,7 +472,7 @@ func TestBadNull(t *testing.T) {
 }
 
 // valueless is a Scanner that nothing can be got back from.
-type valueless struct{ s string }
+type valueless struct{}
 
 func (v *valueless) Scan(any) error { return nil }
 

@@ -60,7 +60,7 @@ var (
 	decMode = must(cbor.DecOptions{
 		UTF8:              cbor.UTF8DecodeInvalid,
 		ExtraReturnErrors: cbor.ExtraDecErrorUnknownField,
-		IntDec:            cbor.IntDecConvertSigned, // driver.Value knows int64 only
+		IntDec:            cbor.IntDecConvertSignedOrFail, // driver.Value knows int64 only
 		MaxArrayElements:  math.MaxInt32,            // bounded by the length of the payload
 	}.DecMode())
 )

@@ -48,6 +48,11 @@ func rename(ctx context.Context, conn *sqlx.DB, rdb *redis.Client) error {
 	return err // committed, and no cache has the old name
 }
 
+// The whole of it: a cache, a repository behind it, a read and a write.
+func Example() {
+	_ = rename
+}
+
 // Several writes in one transaction. The repositories find it in the context; hooks run when it has committed and its
 // keys are gone.
 func ExampleWrap_transaction() {
