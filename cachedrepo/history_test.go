@@ -222,7 +222,7 @@ func TestHistory6InDoubt(t *testing.T) {
 				w := s.processAt(t, pg.URLThrough(proxy.Addr()), st, ns, cachedrepo.Config{})
 				repeat := make(map[time.Duration]chan time.Time)
 				for _, d := range schedule {
-					repeat[d] = make(chan time.Time)
+					repeat[d] = make(chan time.Time, 1)
 				}
 				cachedrepo.RepeatBy(w.cache, func(d time.Duration) <-chan time.Time { return repeat[d] })
 				release := holdCommits(t, s)

@@ -281,7 +281,9 @@ func (p *process) read(ctx context.Context, id int64) *pending[product] {
 // rename is a write that returns when everything that belongs to it has happened.
 func (p *process) rename(t *testing.T, id int64, name string) {
 	t.Helper()
-	if err := renameIn(t.Context(), p, id, name); err != nil {
+	ctx, cancel := context.WithTimeout(t.Context(), patience)
+	defer cancel()
+	if err := renameIn(ctx, p, id, name); err != nil {
 		t.Fatal(err)
 	}
 }
@@ -299,7 +301,9 @@ func renameIn(ctx context.Context, r repo.Repository[product, int64], id int64, 
 // reads checks that a read that starts now finds this name.
 func (p *process) reads(t *testing.T, id int64, name string) {
 	t.Helper()
-	got, err := p.Find(t.Context(), id)
+	ctx, cancel := context.WithTimeout(t.Context(), patience)
+	defer cancel()
+	got, err := p.Find(ctx, id)
 	if err != nil || got.Name != name {
 		t.Fatalf("a read found %q, %v, want %q", got.Name, err, name)
 	}

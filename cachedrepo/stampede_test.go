@@ -131,7 +131,7 @@ func TestStampedeOfProcesses(t *testing.T) {
 // Whoever gives up fails alone.
 func TestOneCallersCancellation(t *testing.T) {
 	histories(t, func(t *testing.T, r, _ *process, p product) {
-		for _, leader := range []bool{true, false} {
+		for turn, leader := range []bool{true, false} {
 			load := r.plain.park(t, "before query", about(p))
 			ctx, cancel := context.WithCancel(t.Context())
 			defer cancel()
@@ -156,6 +156,9 @@ func TestOneCallersCancellation(t *testing.T) {
 			// Whoever joined does not wait for the fill.
 			until(t, "the fill", func() bool { return r.store.state(t, r.key(p)).State == store.Value })
 			r.hits(t, p.ID, "old")
+			if loads := r.cache.Stats().Loads; loads != uint64(turn)+1 {
+				t.Errorf("%d loads: the caller who gave up ended the load of the other", loads)
+			}
 			if err := r.cache.Invalidate(t.Context(), products.Row(p.ID)); err != nil {
 				t.Fatal(err)
 			}
@@ -170,7 +173,7 @@ func TestLastCallerEndsTheLoad(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			histories(t, func(t *testing.T, r, w *process, p product) {
 				load := r.plain.park(t, "before query", about(p))
-				abandoned := r.store.park(t, "after abandon", about(p))
+				abandon := r.store.park(t, "before abandon", about(p))
 				ctx, cancel := context.WithCancel(t.Context())
 				defer cancel()
 				both := []*pending[product]{
@@ -193,11 +196,14 @@ func TestLastCallerEndsTheLoad(t *testing.T) {
 					}
 				}
 				// The load is not let go on: it has ended because its context has.
-				abandoned.wait(t)
-				abandoned.goOn()
+				abandon.wait(t)
 				if sent := r.sent.take(); len(sent) > 0 {
 					t.Errorf("sent for nobody: %q", sent)
 				}
+				// Its lease is still there, and whoever finds it is not given the error of those who left.
+				r.reads(t, p.ID, "old")
+				abandon.goOn()
+				until(t, "the lease to be given up", func() bool { return r.store.state(t, r.key(p)).State == store.Absent })
 				w.reads(t, p.ID, "old")
 				w.hits(t, p.ID, "old")
 				until(t, "the load to be forgotten", func() bool { return cachedrepo.Remembered(r.cache) == 0 })
