@@ -61,7 +61,7 @@ var (
 		UTF8:              cbor.UTF8DecodeInvalid,
 		ExtraReturnErrors: cbor.ExtraDecErrorUnknownField,
 		IntDec:            cbor.IntDecConvertSignedOrFail, // driver.Value knows int64 only
-		MaxArrayElements:  math.MaxInt32,            // bounded by the length of the payload
+		MaxArrayElements:  math.MaxInt32,                  // bounded by the length of the payload
 	}.DecMode())
 )
 
@@ -318,9 +318,6 @@ func driverValue(v reflect.Value) (any, error) {
 		return nil, fmt.Errorf("its Value is a %T", x)
 	}
 	if t, ok := x.(time.Time); ok {
-		if why := differs(reflect.ValueOf(t)); why != "" {
-			return nil, errors.New(why)
-		}
 		return cbor.Tag{Number: 0, Content: t.UTC().Format(time.RFC3339Nano)}, nil
 	}
 	return x, nil
@@ -409,42 +406,21 @@ func identical(a, b reflect.Value) bool {
 	return reflect.DeepEqual(a.Interface(), b.Interface())
 }
 
-// mayDiffer tells whether a stored type has values that are read back as others, see differs.
+// mayDiffer tells whether a stored type has values that are read back as others, see differs. (Years that have not four
+// digits are an error of encMode.)
 func mayDiffer(t reflect.Type) bool {
-	switch {
-	case t == reflect.TypeFor[time.Time]():
-		return true
-	case t.Kind() == reflect.Pointer:
-		return t.Elem().Kind() == reflect.Slice || mayDiffer(t.Elem())
-	case t.Kind() == reflect.Struct:
-		return mayDiffer(t.Field(0).Type)
-	}
-	return false
+	return t.Kind() == reflect.Pointer && (t.Elem().Kind() == reflect.Slice || t.Elem() == reflect.TypeFor[time.Time]())
 }
 
-// differs says why a value would be read back as another.
+// differs says why a pointer would be read back as another.
 func differs(v reflect.Value) string {
-	if v.Type() == reflect.TypeFor[time.Time]() {
-		if y := v.Interface().(time.Time).UTC().Year(); y < 0 || y > 9999 {
-			return "its year is not between 0 and 9999"
-		}
+	switch e := v.Elem(); {
+	case v.IsNil():
 		return ""
-	}
-	switch v.Kind() {
-	case reflect.Pointer:
-		if v.IsNil() {
-			return ""
-		}
-		switch e := v.Elem(); {
-		case e.Kind() == reflect.Slice && e.IsNil():
-			return "a pointer to nil would become nil"
-		case e.Type() == reflect.TypeFor[time.Time]() && e.Interface().(time.Time).IsZero():
-			return "a pointer to the zero time would become nil"
-		default:
-			return differs(e)
-		}
-	case reflect.Struct:
-		return differs(v.Field(0))
+	case e.Kind() == reflect.Slice && e.IsNil():
+		return "a pointer to nil would become nil"
+	case e.Kind() == reflect.Struct && e.Interface().(time.Time).IsZero():
+		return "a pointer to the zero time would become nil"
 	}
 	return ""
 }
