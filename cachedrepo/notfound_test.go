@@ -18,7 +18,8 @@ import (
 func TestNotFound(t *testing.T) {
 	own := errors.New("no such user")
 	modelError := model.NotFound(users.Row(99).Place())
-	for _, tt := range []struct {
+	p := newPeople(t, memstore.New(memstore.Config{}), "shop")
+	for i, tt := range []struct {
 		name   string
 		option error
 		load   error
@@ -42,10 +43,10 @@ func TestNotFound(t *testing.T) {
 		{"the end of a context that is not the caller's", own, context.Canceled, false},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
-			p := newPeople(t, memstore.New(memstore.Config{}), "shop")
+			id, before := int64(99+i), p.c.Stats()
 			view := p.c.With(cachedrepo.Options{NotFound: tt.option}).View("V")
 			find := func() (user, error) {
-				return cachedrepo.Find(t.Context(), view, users.Row(99), func(context.Context) (user, error) { return user{ID: 5}, tt.load })
+				return cachedrepo.Find(t.Context(), view, users.Row(id), func(context.Context) (user, error) { return user{ID: 5}, tt.load })
 			}
 			for turn := range 3 {
 				u, err := find()
@@ -59,17 +60,17 @@ func TestNotFound(t *testing.T) {
 				}
 			}
 			st := p.c.Stats()
-			if hits, loads := st.Hits, st.Loads; tt.stored && (hits != 2 || loads != 1) || !tt.stored && (hits != 0 || loads != 3) {
+			if hits, loads := st.Hits-before.Hits, st.Loads-before.Loads; tt.stored && (hits != 2 || loads != 1) || !tt.stored && (hits != 0 || loads != 3) {
 				t.Errorf("%d hits, %d loads", hits, loads)
 			}
 			// It ends with the insert.
 			if !tt.stored {
 				return
 			}
-			if _, err := repo.New(p.db, users).Insert(t.Context(), user{ID: 99, Email: "e", Name: "ann"}); err != nil {
+			if _, err := repo.New(p.db, users).Insert(t.Context(), user{ID: id, Email: tt.name, Name: "ann"}); err != nil {
 				t.Fatal(err)
 			}
-			u, err := cachedrepo.Find(t.Context(), view, users.Row(99), func(ctx context.Context) (user, error) { return repo.New(p.db, users).Find(ctx, 99) })
+			u, err := cachedrepo.Find(t.Context(), view, users.Row(id), func(ctx context.Context) (user, error) { return repo.New(p.db, users).Find(ctx, id) })
 			if err != nil || u.Name != "ann" {
 				t.Errorf("after the insert: %+v, %v", u, err)
 			}
