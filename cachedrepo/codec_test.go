@@ -134,6 +134,20 @@ func (g *grade) Scan(src any) error {
 	return nil
 }
 
+// grades is a list of enums: [1] in Go, {bad} in the database.
+type grades []grade
+
+func (g grades) Value() (driver.Value, error) { return fmt.Sprint(([]grade)(g)), nil }
+func (g *grades) Scan(src any) error {
+	*g = grades{}
+	for _, s := range strings.Fields(strings.Trim(src.(string), "[]")) {
+		*g = append(*g, map[string]grade{"bad": bad, "good": good}[s])
+	}
+	return nil
+}
+
+func (g grade) String() string { return map[grade]string{bad: "bad", good: "good"}[g] }
+
 // closed keeps what it holds to itself: any codec that goes by exported fields loses it without a word.
 type closed struct{ n int64 }
 
@@ -402,6 +416,7 @@ func TestConversionsAreStoredAsTheDatabaseHasThem(t *testing.T) {
 		"secret": {func() ([]byte, error) { return codecOf[one[secret]](t).encode(&one[secret]{1, "hush"}) }, "rot:uhfu"},
 		"enum":   {func() ([]byte, error) { return codecOf[one[grade]](t).encode(&one[grade]{1, good}) }, "good"},
 		"*enum":  {func() ([]byte, error) { return codecOf[one[*grade]](t).encode(&one[*grade]{1, ptr(good)}) }, "good"},
+		"enums":  {func() ([]byte, error) { return codecOf[one[grades]](t).encode(&one[grades]{1, grades{good}}) }, "[good]"},
 		"Null[enum]": {func() ([]byte, error) {
 			return codecOf[one[sql.Null[grade]]](t).encode(&one[sql.Null[grade]]{1, sql.Null[grade]{V: good, Valid: true}})
 		}, "good"},
@@ -600,6 +615,26 @@ func TestRefusedTypes(t *testing.T) {
 func newFor[V any]() error {
 	_, err := codecFor[one[V]]()
 	return err
+}
+
+// A type's Scan is given what a driver gives it, and nothing else, whatever the payload.
+func TestScanIsGivenDriverValues(t *testing.T) {
+	c := codecOf[one[moment]](t)
+	payload, err := c.encode(&one[moment]{ID: 1})
+	if err != nil {
+		t.Fatal(err)
+	}
+	head, _, ok := bytes.Cut(payload, []byte{0x81}) // the list of one value
+	if !ok {
+		t.Fatalf("%x", payload)
+	}
+	for _, tail := range []string{"81a0", "8180", "81c24101", "81f7f7", "80", "82f6f6", "f6", "01", "", "81"} {
+		bad, _ := hex.DecodeString(tail)
+		var rec one[moment]
+		if err := c.decode(append(bytes.Clone(head), bad...), &rec); err == nil {
+			t.Errorf("%s was scanned", tail)
+		}
+	}
 }
 
 // A record that was decoded shares no memory with the payload, nor with a second one.

@@ -92,6 +92,9 @@ func TestKeysOfNeighbours(t *testing.T) {
 	seen = map[string]string{}
 	for _, s := range values {
 		key := string(appendKey(nil, []model.Datum{raw(s)}))
+		if len(key) > longValue {
+			t.Errorf("bytes %q: a key of %d bytes", s, len(key))
+		}
 		if other, ok := seen[key]; ok {
 			t.Errorf("bytes %q and %q have the key %q", s, other, key)
 		}
