@@ -33,7 +33,8 @@ type flight struct {
 	done   chan struct{} // closed when there is a result
 	stored chan struct{} // closed when the result is in the store, or will not be
 
-	waiters int // guarded by flights.mu
+	waiters int  // guarded by flights.mu
+	queued  bool // guarded by flights.mu: not sent yet, and may find new waiters when the last has left
 
 	result result // written before done is closed
 }
@@ -42,10 +43,10 @@ type flight struct {
 type flights struct {
 	slots     chan struct{}
 	timeout   time.Duration
-	running   sync.WaitGroup
 	overloads atomic.Uint64
 
-	mu      sync.Mutex
+	mu      sync.Mutex      // guards all below
+	running *sync.WaitGroup // the loads since the last call of wait
 	byToken map[store.Token]*flight
 	unsent  map[string]*flight // the flight for a key that may be joined by S2
 	last    map[string]*flight // the latest flight for a key, which the next one waits for
@@ -65,6 +66,7 @@ func startAgain(err error) bool {
 func newFlights(slots int, timeout time.Duration) *flights {
 	return &flights{
 		slots: make(chan struct{}, slots), timeout: timeout,
+		running: new(sync.WaitGroup),
 		byToken: make(map[store.Token]*flight),
 		unsent:  make(map[string]*flight),
 		last:    make(map[string]*flight),
@@ -126,7 +128,7 @@ func (fs *flights) leave(f *flight) {
 	fs.mu.Lock()
 	defer fs.mu.Unlock()
 	w := f.counted()
-	if w.waiters--; w.waiters == 0 {
+	if w.waiters--; w.waiters == 0 && !w.queued {
 		w.cancel()
 	}
 }

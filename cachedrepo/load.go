@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"runtime/debug"
+	"sync"
 )
 
 // ErrOverload is the error of a load for which no slot of Config.MaxLoads came free in time: the database is the
@@ -13,9 +14,9 @@ var ErrOverload = errors.New("aside: too many loads from the database")
 
 // start runs load for f. after runs when the waiters have the result; f is stored when it returns.
 func (fs *flights) start(f *flight, load func(ctx context.Context) *result, after func(ctx context.Context)) {
-	fs.running.Add(1)
+	landed := fs.takesOff()
 	go func() {
-		defer fs.running.Done()
+		defer landed()
 		// Deferred, as a load may end its goroutine. Not f.ctx: the waiters have left by now, and what they leave behind must
 		// still be stored.
 		defer func() { after(context.WithoutCancel(f.ctx)) }()
@@ -28,7 +29,7 @@ func (fs *flights) start(f *flight, load func(ctx context.Context) *result, afte
 func (fs *flights) queue(ctx context.Context, key string, load func(ctx context.Context) *result) *flight {
 	fs.mu.Lock()
 	defer fs.mu.Unlock()
-	if f := fs.unsent[key]; f != nil && f.waiters > 0 {
+	if f := fs.unsent[key]; f != nil {
 		f.waiters++
 		return f
 	}
@@ -36,19 +37,19 @@ func (fs *flights) queue(ctx context.Context, key string, load func(ctx context.
 	before := fs.last[key]
 	fs.last[key] = f
 	if before != nil {
-		fs.unsent[key] = f
+		// It keeps its place when all who wait for it leave: were it given up, the next to come would not wait for before.
+		fs.unsent[key], f.queued = f, true
 	}
-	fs.running.Add(1)
+	running := fs.running
+	running.Add(1)
 	go func() {
-		defer fs.running.Done()
+		defer running.Done()
 		if before != nil {
-			select {
-			case <-before.done:
-			case <-f.ctx.Done():
-			}
+			<-before.done
 			fs.mu.Lock()
-			if fs.unsent[key] == f {
-				delete(fs.unsent, key)
+			delete(fs.unsent, key)
+			if f.queued = false; f.waiters == 0 {
+				f.cancel()
 			}
 			fs.mu.Unlock()
 		}
@@ -105,11 +106,26 @@ func (fs *flights) run(f *flight, load func(ctx context.Context) *result) {
 	f.result.set(r)
 }
 
-// wait waits for all flights to land.
+// takesOff counts a load; the func is called when it has landed.
+func (fs *flights) takesOff() (landed func()) {
+	fs.mu.Lock()
+	defer fs.mu.Unlock()
+	fs.running.Add(1)
+	return fs.running.Done
+}
+
+// wait waits for all flights to land that have taken off. Those that take off meanwhile are counted by another group: a
+// WaitGroup must not grow from nothing while somebody waits for it, and readers who keep coming must not keep Close.
 func (fs *flights) wait(ctx context.Context) {
 	landed := make(chan struct{})
+	fs.mu.Lock()
+	before, next := fs.running, new(sync.WaitGroup)
+	fs.running = next
+	next.Add(1) // whoever calls wait next waits for these too
+	fs.mu.Unlock()
 	go func() {
-		fs.running.Wait()
+		before.Wait()
+		next.Done()
 		close(landed)
 	}()
 	select {
