@@ -14,21 +14,28 @@ func (b *batch[T]) loadRest(ctx context.Context, items []*item[T]) error {
 		b.load.cancel()
 		return nil
 	}
-	loaded := make([]result, len(items)) // the load's own: the caller may be gone when it ends
+	loaded := make([]result, len(items)) // the load's own, as entries are: the caller may be gone when it ends
+	entries := make([][]byte, len(items))
 	b.c.flights.start(b.load, func(ctx context.Context) *result {
-		return &result{err: b.loadAll(ctx, items, loaded)}
+		err := b.loadAll(ctx, items, loaded)
+		for i, it := range items {
+			if err == nil && it.lease != nil && !it.alone {
+				entries[i] = it.entry(ctx, &loaded[i], it.epoch) // here, as a user's type may panic
+			}
+		}
+		return &result{err: err}
 	}, func(ctx context.Context) {
-		b.land(ctx, items, loaded)
+		b.land(ctx, items, loaded, entries)
 	})
 	res, err := b.c.flights.await(ctx, b.load)
 	if err != nil {
 		return err
 	}
+	items[0].left = b.left
+	items[0].linger(ctx, b.load)
 	if res.err != nil {
 		return res.err
 	}
-	items[0].left = b.left
-	items[0].linger(ctx, b.load)
 	for i, it := range items {
 		from := &loaded[i]
 		if it.lease != nil {
@@ -50,22 +57,20 @@ func (b *batch[T]) loadRest(ctx context.Context, items []*item[T]) error {
 }
 
 // land hands what was loaded to those who joined by a lease, and to the store.
-func (b *batch[T]) land(ctx context.Context, items []*item[T], loaded []result) {
+func (b *batch[T]) land(ctx context.Context, items []*item[T], loaded []result, entries [][]byte) {
 	var settlements []settlement
 	for i, it := range items {
 		if it.lease == nil {
 			continue
 		}
-		var entry []byte
 		res := &it.lease.result
 		if res.err = b.load.result.err; res.err == nil {
 			res.set(&loaded[i])
-			if !it.alone {
-				entry = it.entry(ctx, res, it.epoch)
-			}
+		} else {
+			entries[i] = nil
 		}
 		close(it.lease.done)
-		settlements = append(settlements, settlement{it.key, it.lease.token, entry, b.c.opts.life(res.err)})
+		settlements = append(settlements, settlement{it.key, it.lease.token, entries[i], b.c.opts.life(res.err)})
 	}
 	b.c.settle(ctx, settlements)
 	for _, it := range items {
@@ -121,6 +126,7 @@ func (b *batch[T]) loadAll(ctx context.Context, items []*item[T], loaded []resul
 		default:
 			loaded[i].err = b.c.opts.absent(it.at, 0)
 		}
+		loaded[i].absence = b.c.opts.absenceOf(loaded[i].err)
 	}
 	return nil
 }
