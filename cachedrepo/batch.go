@@ -131,6 +131,16 @@ func (b *batch[T]) acquire(ctx context.Context, missing []*item[T]) {
 	b.acquire(ctx, foreign)
 }
 
+// giveUp ends the flights of a batch that will not load.
+func (b *batch[T]) giveUp() {
+	for _, it := range b.items {
+		if it.lease != nil {
+			b.c.flights.notGranted(it.lease)
+		}
+	}
+	b.load.cancel()
+}
+
 // rest loads what the store did not answer: keys that another reader of this process is loading with that reader's
 // flight, all others with one query. Another process is not waited for: the batch has a query to make anyway.
 func (b *batch[T]) rest(ctx context.Context) error {

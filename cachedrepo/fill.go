@@ -17,7 +17,7 @@ import (
 // fetch loads the row for all who wait.
 func (r *read) fetch(ctx context.Context) *result {
 	rec, err := r.loadOnce(ctx)
-	return &result{rec: rec, err: err}
+	return &result{rec: rec, err: err, absence: r.c.opts.absenceOf(err)}
 }
 
 func (r *read) loadOnce(ctx context.Context) (any, error) {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 
 	"github.com/asidego/aside/model"
 )
@@ -19,7 +20,7 @@ func (w *cached[T, K]) FindMany(ctx context.Context, keys []K) ([]T, error) {
 		return w.plain.FindMany(ctx, pick(keys, at))
 	}, func(ctx context.Context, at int) (T, error) {
 		return w.plain.Find(ctx, keys[at])
-	})
+	}, func() { keys = slices.Clone(keys) })
 }
 
 // FindEach is FindMany at keys or at values of one unique index; repo.FindManyBy calls it.
@@ -58,7 +59,7 @@ func (w *cached[T, K]) FindEach(ctx context.Context, at []model.One[T]) ([]T, er
 		return recs, nil
 	}, func(ctx context.Context, i int) (T, error) {
 		return w.plain.FindBy(ctx, at[i])
-	})
+	}, func() { at = slices.Clone(at) })
 }
 
 func pick[E any](from []E, at []int) []E {
@@ -69,10 +70,13 @@ func pick[E any](from []E, at []int) []E {
 	return picked
 }
 
+// many is FindMany and FindEach. own copies what query and one read from: a load may outlive the call, whose caller may
+// then use the slice for something else.
 func (w *cached[T, K]) many(
 	ctx context.Context, acc *access, places []model.Place,
 	query func(ctx context.Context, at []int) ([]T, error),
 	one func(ctx context.Context, at int) (T, error),
+	own func(),
 ) ([]T, error) {
 	if len(places) == 0 || w.c.direct(ctx) {
 		all := make([]int, len(places))
@@ -112,12 +116,22 @@ func (w *cached[T, K]) many(
 		}
 		order[i] = it
 	}
+	started := false
+	defer func() { // also if the store panics: others may have found the leases, and joined
+		if !started {
+			b.giveUp()
+		}
+	}()
 	hits := b.fromStore(ctx)
+	if hits < len(b.items) {
+		own()
+	}
 	for _, it := range b.items {
 		if !it.answered() {
 			b.loads(it, one)
 		}
 	}
+	started = true
 	if err := b.rest(ctx); err != nil {
 		return nil, err
 	}

@@ -2,6 +2,7 @@ package cachedrepo
 
 import (
 	"context"
+	"errors"
 	"math/rand/v2"
 	"time"
 
@@ -18,6 +19,7 @@ type read struct {
 	data []model.Datum
 	key  string
 	load func(ctx context.Context) (rec any, err error) // rec is a pointer to a record
+	nils bool                                           // load may fail with errNilRecord
 
 	until time.Time     // the end of the time that this read may spend on the store
 	left  time.Duration // what was left of it when the lease was granted
@@ -131,15 +133,21 @@ func (r *read) acquire(ctx context.Context, seen []byte) (store.Reply, *flight, 
 	var started *flight
 	reply, err := r.c.acquires.do(ctx, r.key, new(round), func() (store.Reply, error) {
 		epoch, f := r.c.epoch(), r.c.flights.leased(ctx, nil)
+		granted := false
+		defer func() { // also if the store panics: others may have found the lease, and joined
+			if !granted {
+				r.c.flights.notGranted(f)
+			}
+		}()
 		op := store.Op{Kind: store.Acquire, Key: r.key, Token: f.token, TTL: r.c.leaseTime()}
 		if seen != nil {
 			op.Kind, op.Value = store.AcquireOver, seen
 		}
 		reply, err := r.ask(ctx, "acquire", []store.Op{op}, make([]store.Reply, 1))
 		if err != nil || reply.State != store.Lease || reply.Token != f.token {
-			r.c.flights.notGranted(f)
 			return reply, err
 		}
+		granted = true
 		started, r.left = f, time.Until(r.until)
 		r.c.stats.misses.Add(1)
 		// The database is read after the store has answered, and in a snapshot of its own: history 14.
@@ -200,6 +208,12 @@ func (r *read) finish(ctx context.Context, f *flight, dst any, own bool) (done b
 	err = res.into(r.acc.table, dst)
 	if startAgain(err) {
 		return false, err
+	}
+	switch {
+	case res.absence != present && r.c.opts.absenceOf(err) == present:
+		err = r.c.opts.absent(r.at, res.absence.flags()) // as a hit would say it: the load may be another view's
+	case errors.Is(err, errNilRecord) && !r.nils:
+		return true, r.loadTo(ctx, dst) // only FindPtr knows what that means
 	}
 	if own {
 		r.linger(ctx, f)
@@ -276,6 +290,11 @@ func (r *read) fromDatabase(ctx context.Context, dst any) error {
 			return err
 		}
 	}
+	return r.loadTo(ctx, dst)
+}
+
+// loadTo reads the row for this caller alone.
+func (r *read) loadTo(ctx context.Context, dst any) error {
 	rec, err := r.loadOnce(ctx)
 	if err == nil {
 		assign(dst, rec)

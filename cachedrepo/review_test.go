@@ -2,6 +2,7 @@ package cachedrepo_test
 
 import (
 	"context"
+	"database/sql"
 	"errors"
 	"sync"
 	"sync/atomic"
@@ -10,6 +11,9 @@ import (
 
 	"github.com/asidego/aside/cachedrepo"
 	"github.com/asidego/aside/cachedrepo/memstore"
+	"github.com/asidego/aside/cachedrepo/store"
+	"github.com/asidego/aside/model"
+	"github.com/asidego/aside/repo"
 )
 
 // Close while reads go on: loads begin around the very moment at which Close has seen all of them end.
@@ -41,6 +45,132 @@ func TestCloseWhileReading(t *testing.T) {
 	}
 	stop.Store(true)
 	wg.Wait()
+}
+
+// The caller of FindMany has left, others wait for its load, and it uses its slice for something else.
+func TestFindManyKeepsItsKeys(t *testing.T) {
+	for _, by := range []string{"key", "index"} {
+		t.Run(by, func(t *testing.T) {
+			s := newShop(t)
+			p := s.process(t, memstore.New(memstore.Config{}), "shop", cachedrepo.Config{MaxLoads: 1})
+			rec, other := s.insert(t, "A-1"), s.insert(t, "A-2")
+			slot := p.plain.park(t, "before query", about(other))
+			first := p.read(t.Context(), other.ID)
+			slot.wait(t) // the only slot is taken: the batch's load waits for it
+
+			ctx, cancel := context.WithCancel(t.Context())
+			defer cancel()
+			keys, at := []int64{rec.ID}, []model.One[product]{bySKU.Eq(rec.SKU)}
+			each := p.Repository.(interface {
+				FindEach(ctx context.Context, at []model.One[product]) ([]product, error)
+			})
+			many := begin(func() ([]product, error) {
+				if by == "key" {
+					return p.FindMany(ctx, keys)
+				}
+				return each.FindEach(ctx, at)
+			})
+			until(t, "the batch's lease", func() bool { return cachedrepo.Waiting(p.cache) == 2 })
+			joins := begin(func() (product, error) {
+				if by == "key" {
+					return p.Find(t.Context(), rec.ID)
+				}
+				return p.FindBy(t.Context(), bySKU.Eq(rec.SKU))
+			})
+			until(t, "a reader to join it", func() bool { return cachedrepo.Waiting(p.cache) == 3 })
+			cancel()
+			if _, err := many.wait(t); !errors.Is(err, context.Canceled) {
+				t.Fatal(err)
+			}
+			keys[0], at[0] = 999, bySKU.Eq("nobody's")
+			slot.goOn()
+			ended(t, first, "old")
+			ended(t, joins, "old")
+			until(t, "the fill", func() bool { return cachedrepo.Remembered(p.cache) == 0 })
+			if by == "key" {
+				p.reads(t, rec.ID, "old")
+			}
+		})
+	}
+}
+
+// oneFlight has a second caller join the load of the first, and returns what the second gets.
+func oneFlight(t *testing.T, c *cachedrepo.Cache, first func(load func()) error, second func() error) error {
+	t.Helper()
+	inside, goOn := make(chan struct{}), make(chan struct{})
+	var once sync.Once
+	one := begin(func() (struct{}, error) {
+		return struct{}{}, first(func() { once.Do(func() { close(inside) }); <-goOn })
+	})
+	receive(t, inside, "the load")
+	two := begin(func() (struct{}, error) { return struct{}{}, second() })
+	until(t, "the second to join", func() bool { return cachedrepo.Waiting(c) == 2 })
+	close(goOn)
+	_, _ = one.wait(t)
+	_, err := two.wait(t)
+	return err
+}
+
+// Two decorators share a load, and each says "not found" in its own words.
+func TestNotFoundOfASharedLoad(t *testing.T) {
+	s := newShop(t)
+	c := s.cache(t, memstore.New(memstore.Config{}), cachedrepo.Config{Timeout: patience})
+	errOwn := errors.New("no such product")
+	own := c.With(cachedrepo.Options{NotFound: errOwn}).View("own")
+	rows := c.View("rows")
+	wrapped := cachedrepo.Wrap(c, repo.Repository[product, int64](s.plain))
+	at := products.Row(1)
+	says := func(v *cachedrepo.View, answer error) func(load func()) error {
+		return func(load func()) error {
+			_, err := cachedrepo.Find(t.Context(), v, at, func(context.Context) (product, error) {
+				load()
+				return product{}, answer
+			})
+			return err
+		}
+	}
+	saysNil := func(load func()) error {
+		_, err := cachedrepo.FindPtr(t.Context(), rows, at, func(context.Context) (*product, error) {
+			load()
+			return nil, nil
+		})
+		return err
+	}
+	asksOwn := func() error { return says(own, errOwn)(func() {}) }
+	asksWrap := func() error { _, err := wrapped.Find(t.Context(), 1); return err }
+	asksMany := func() error {
+		got, err := wrapped.FindMany(t.Context(), []int64{1})
+		if err == nil && len(got) == 0 {
+			return model.ErrNotFound
+		}
+		return err
+	}
+	for _, tt := range []struct {
+		name  string
+		first func(load func()) error
+		next  func() error
+		want  error
+	}{
+		{"rows, then the repository", says(rows, sql.ErrNoRows), asksWrap, model.ErrNotFound},
+		{"rows, then own", says(rows, sql.ErrNoRows), asksOwn, errOwn},
+		{"model's, then own", says(rows, model.NotFound(at.Place())), asksOwn, errOwn},
+		{"own, then the repository", says(own, errOwn), asksWrap, model.ErrNotFound},
+		{"own, then many", says(own, errOwn), asksMany, model.ErrNotFound},
+		{"nil, then own", saysNil, asksOwn, errOwn},
+		{"nil, then the repository", saysNil, asksWrap, model.ErrNotFound},
+		{"nil, then many", saysNil, asksMany, model.ErrNotFound},
+		{"nil, then nil", saysNil, func() error { return saysNil(func() {}) }, nil},
+	} {
+		if err := c.Invalidate(t.Context(), at); err != nil {
+			t.Fatal(err)
+		}
+		if err := oneFlight(t, c, tt.first, tt.next); !errors.Is(err, tt.want) {
+			t.Errorf("%s: who joined got %v, want %v", tt.name, err, tt.want)
+		}
+		if err := tt.next(); !errors.Is(err, tt.want) {
+			t.Errorf("%s: who came later got %v, want %v", tt.name, err, tt.want)
+		}
+	}
 }
 
 // However callers come and go, a key that cannot be cached costs one query at a time, and one that waits.
@@ -86,4 +216,51 @@ func TestQueueWithCallersWhoLeave(t *testing.T) {
 		}
 	}
 	until(t, "all to be forgotten", func() bool { return cachedrepo.Remembered(c) == 0 })
+}
+
+// A panic of a store unwinds the read that met it. Nobody else may wait for that read's load.
+func TestPanicWhileAcquiring(t *testing.T) {
+	for _, name := range []string{"Find", "FindMany"} {
+		t.Run(name, func(t *testing.T) {
+			s := newShop(t)
+			st := &lostAcquire{Store: memstore.New(memstore.Config{})}
+			c := s.cache(t, st, cachedrepo.Config{Wait: -1})
+			rec := s.insert(t, "A-1")
+			w := cachedrepo.Wrap(c, repo.Repository[product, int64](s.plain))
+			st.lose.Store(true)
+			func() {
+				defer func() {
+					if recover() == nil {
+						t.Error("no panic")
+					}
+				}()
+				if name == "FindMany" {
+					_, _ = w.FindMany(t.Context(), []int64{rec.ID})
+				} else {
+					_, _ = w.Find(t.Context(), rec.ID)
+				}
+			}()
+			st.lose.Store(false)
+			ctx, cancel := context.WithTimeout(t.Context(), 3*time.Second)
+			defer cancel()
+			if got, err := w.Find(ctx, rec.ID); err != nil || got.ID != rec.ID {
+				t.Errorf("%+v, %v", got, err)
+			}
+			until(t, "all to be forgotten", func() bool { return cachedrepo.Remembered(c) == 0 })
+		})
+	}
+}
+
+// lostAcquire runs Acquire and panics.
+type lostAcquire struct {
+	store.Store
+	lose atomic.Bool
+}
+
+func (s *lostAcquire) Do(ctx context.Context, ops []store.Op, replies []store.Reply) error {
+	err := s.Store.Do(ctx, ops, replies)
+	if err == nil && s.lose.Load() && ops[0].Kind == store.Acquire {
+		panic("lost")
+	}
+	return err
 }

@@ -25,7 +25,7 @@ func (c *Cache) View(name string) *View { return &View{c, name} }
 // "No such row" is cached if load's error is Options.NotFound, sql.ErrNoRows or model.ErrNotFound itself; an error that
 // wraps one of them is passed on and not cached.
 func Find[T any](ctx context.Context, v *View, at model.One[T], load func(ctx context.Context) (T, error)) (T, error) {
-	return find(ctx, v.c, v.name, at.Place(), load)
+	return find(ctx, v.c, v.name, at.Place(), load, false)
 }
 
 // FindPtr is Find for repositories that return pointers. A load that returns nil and no error has its answer passed on
@@ -40,7 +40,7 @@ func FindPtr[T any](ctx context.Context, v *View, at model.One[T], load func(ctx
 			return rec, errNilRecord
 		}
 		return *p, nil
-	})
+	}, true)
 	if errors.Is(err, errNilRecord) {
 		return nil, nil
 	}

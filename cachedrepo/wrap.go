@@ -2,6 +2,7 @@ package cachedrepo
 
 import (
 	"context"
+	"database/sql"
 	"fmt"
 	"reflect"
 	"time"
@@ -59,16 +60,27 @@ func (rt *runtime) guess(record, key reflect.Type) (*model.Relation, error) {
 
 // Find reads by the key.
 func (w *cached[T, K]) Find(ctx context.Context, key K) (T, error) {
-	return find(ctx, w.c, w.name, w.acc.Place(key), func(ctx context.Context) (T, error) {
+	at := w.acc.Place(key)
+	rec, err := find(ctx, w.c, w.name, at, func(ctx context.Context) (T, error) {
 		return w.plain.Find(ctx, key)
-	})
+	}, false)
+	return rec, asRepository(err, at)
 }
 
 // FindBy reads by a unique index.
 func (w *cached[T, K]) FindBy(ctx context.Context, at model.One[T]) (T, error) {
-	return find(ctx, w.c, w.name, at.Place(), func(ctx context.Context) (T, error) {
+	rec, err := find(ctx, w.c, w.name, at.Place(), func(ctx context.Context) (T, error) {
 		return w.plain.FindBy(ctx, at)
-	})
+	}, false)
+	return rec, asRepository(err, at.Place())
+}
+
+// asRepository says "not found" as a Repository does, also if the entry is that of a view that says sql.ErrNoRows.
+func asRepository(err error, at model.Place) error {
+	if err == sql.ErrNoRows { //nolint:errorlint // that very value is what a hit returns
+		return model.NotFound(at)
+	}
+	return err
 }
 
 // ListBy passes through.
@@ -96,7 +108,9 @@ func (w *cached[T, K]) Update(ctx context.Context, rec T) (T, error) { return w.
 func (w *cached[T, K]) Delete(ctx context.Context, key K) error { return w.plain.Delete(ctx, key) }
 
 // find is the READ that Find, FindBy and the functions of a View share.
-func find[T any](ctx context.Context, c *Cache, name string, at model.Place, load func(ctx context.Context) (T, error)) (T, error) {
+func find[T any](
+	ctx context.Context, c *Cache, name string, at model.Place, load func(ctx context.Context) (T, error), nils bool,
+) (T, error) {
 	var none T
 	acc, err := c.access(at)
 	if err != nil {
@@ -115,6 +129,7 @@ func find[T any](ctx context.Context, c *Cache, name string, at model.Place, loa
 	if r == nil { // NULL finds no row, and is no key
 		return direct(ctx, acc, load)
 	}
+	r.nils = nils
 	start := c.now()
 	rec := new(T)
 	hit, err := r.into(ctx, rec)
