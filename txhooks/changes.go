@@ -9,7 +9,8 @@ import (
 
 // Change is what became of one row: its image before and after. nil Before: inserted; nil After: deleted. The images may
 // be equal: columns that they do not hold can have changed. A row that was touched only after it had changed counts as
-// inserted.
+// inserted. A place of one row that was touched, and at which there was none, is a change whose images are equal and hold
+// the columns of that place alone.
 type Change struct {
 	Relation      *model.Relation
 	Before, After model.Image

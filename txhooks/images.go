@@ -80,7 +80,7 @@ func (g *group) keysOnly() bool { return len(g.rel.Indexes) == 0 && !g.all }
 func (g *group) keys() []row {
 	rows := make([]row, len(g.places))
 	for i, p := range g.places {
-		rows[i] = rowOf(g.rel, keyImage(g.rel, p.data))
+		rows[i] = rowOf(g.rel, imageAt(p.access, p.data))
 	}
 	return rows
 }
@@ -178,12 +178,12 @@ func selectImages(rel *model.Relation, places []touch, lock bool) (string, []any
 	return b.String(), args
 }
 
-// keyImage is the image of a table whose only columns of interest are its key.
-func keyImage(rel *model.Relation, key []model.Datum) model.Image {
-	image := make(model.Image, len(rel.Images))
-	for i, c := range rel.Key.Columns {
-		at, _ := slices.BinarySearch(rel.Images, c)
-		image[at] = key[i]
+// imageAt is an image of which only the columns of an access are known.
+func imageAt(a *model.Access, data []model.Datum) model.Image {
+	image := make(model.Image, len(a.Relation().Images))
+	for i, c := range a.Columns {
+		at, _ := slices.BinarySearch(a.Relation().Images, c)
+		image[at] = data[i]
 	}
 	return image
 }

@@ -19,7 +19,8 @@ type touch struct {
 // it with the new row. It fails outside a transaction.
 //
 // Name rows where they are before the statement; where it takes them is read afterwards. A statement that changes keys is
-// the exception: touch the new keys too. A ref with NULL names no row. The rows that a ref names are all that its columns
+// the exception: touch the new keys too. So is one that takes rows away from an index that is not unique: others may
+// have brought rows there since the look; touch where it takes them too. A ref with NULL names no row. The rows that a ref names are all that its columns
 // name, whether the table's Filter lets them through or not.
 //
 // Touch acts on the innermost transaction in ctx. Its own error is about refs; what goes wrong when the rows are read is
@@ -100,6 +101,7 @@ func (t *transaction) readAfter(ctx context.Context) ([]Change, error) {
 			}
 			continue
 		}
+		named := g.places // g grows
 		var seen []row
 		for _, r := range before {
 			if r.rel == g.rel {
@@ -114,8 +116,37 @@ func (t *transaction) readAfter(ctx context.Context) ([]Change, error) {
 			return nil, err
 		}
 		changes = append(changes, pair(g.rel, seen, after)...)
+		changes = append(changes, unseen(g.rel, named, append(seen, after...))...)
 	}
 	return changes, nil
+}
+
+// unseen has a change for each place of one row at which no row was seen:
+//
+//	T: Touch(key 1), whose row is not there
+//	W: inserts it, commits, returns; a reader caches it
+//	T: DELETE ... WHERE id = 1, which finds W's row; commits
+//
+// The images of that row are not known, but the place is.
+func unseen(rel *model.Relation, places []touch, seen []row) (changes []Change) {
+	at := make(map[string]bool)
+	for _, p := range places {
+		if !p.access.Unique {
+			continue
+		}
+		if len(at) == 0 {
+			for _, a := range rel.Accesses() {
+				for _, r := range seen {
+					at[a.Name+"="+comparable(a.OfImage(nil, r.image))] = a.Unique
+				}
+			}
+		}
+		if !at[p.access.Name+"="+comparable(p.data)] {
+			image := imageAt(p.access, p.data)
+			changes = append(changes, Change{rel, image, image})
+		}
+	}
+	return changes
 }
 
 // pair puts together the images of each row. Of several before images the first counts.
