@@ -171,9 +171,9 @@ func (v *vain) add(t store.Token) {
 	v.m[t] = struct{}{}
 }
 
-// longestLife is longer than any entry that is stored now will live.
+// longestLife is longer than any entry will live that is stored now, or under a lease that is held now.
 func (rt *runtime) longestLife() time.Duration {
-	return time.Duration(rt.longestTTL.Load())*11/10 + time.Second
+	return time.Duration(rt.longestTTL.Load())*11/10 + rt.leaseTime() + time.Second
 }
 
 func zero(dst any) { reflect.ValueOf(dst).Elem().SetZero() }

@@ -105,7 +105,7 @@ func (r *rounds) lead(ctx context.Context, key string, mine *round, lead func() 
 	}()
 	reply, err := lead()
 	mine.reply, mine.err = reply, err
-	if err != nil && ctx.Err() != nil {
+	if err != nil && over(ctx) {
 		mine.err = errLeft // it was this caller's trouble, not the others'
 	}
 	return reply, err

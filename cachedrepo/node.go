@@ -80,7 +80,7 @@ func (n *node) do(ctx, caller context.Context, op string, ops []store.Op, replie
 		}
 		return nil
 	}
-	if caller.Err() != nil {
+	if over(caller) {
 		return err
 	}
 	n.rt.stats.storeErrors.Add(1)
@@ -101,6 +101,12 @@ func (n *node) do(ctx, caller context.Context, op string, ops []store.Op, replie
 		n.mu.Unlock()
 	}
 	return err
+}
+
+// over tells whether ctx has ended. A socket that was given its deadline notices a moment before the context does.
+func over(ctx context.Context) bool {
+	end, ok := ctx.Deadline()
+	return ctx.Err() != nil || ok && !time.Now().Before(end)
 }
 
 // suspect ends the trust and starts the prober. n.mu is held.
@@ -155,7 +161,8 @@ func (n *node) keep(keys []string) {
 			continue
 		}
 		if len(n.pending) >= n.rt.cfg.MaxPending {
-			// What cannot be remembered one by one is remembered as a whole: no entry of today lives longer than this.
+			// What cannot be remembered one by one is remembered as a whole: no entry of today lives longer than this, nor one
+			// that is filled under a lease of today.
 			n.rt.stats.givenUp.Add(uint64(len(keys) - i))
 			n.overflow = time.Now().Add(n.rt.longestLife())
 			break

@@ -166,7 +166,7 @@ func (r *read) acquire(ctx context.Context, seen []byte) (store.Reply, *flight, 
 }
 
 // leaseTime outlives the load and the fill: a lease that ends earlier would be taken over while its load still runs.
-func (c *Cache) leaseTime() time.Duration { return c.cfg.LoadTimeout + 2*c.cfg.Timeout }
+func (rt *runtime) leaseTime() time.Duration { return rt.cfg.LoadTimeout + 2*rt.cfg.Timeout }
 
 // ask runs one operation within the time that the read may spend on the store. The time that it waited for another's call
 // counts: the caller who leads the next round came first of all who share it.

@@ -12,8 +12,10 @@ import (
 	"github.com/asidego/aside/cachedrepo"
 	"github.com/asidego/aside/cachedrepo/memstore"
 	"github.com/asidego/aside/cachedrepo/store"
+	"github.com/asidego/aside/internal/faults"
 	"github.com/asidego/aside/model"
 	"github.com/asidego/aside/repo"
+	"github.com/asidego/aside/txhooks"
 )
 
 // Close while reads go on: loads begin around the very moment at which Close has seen all of them end.
@@ -263,4 +265,71 @@ func (s *lostAcquire) Do(ctx context.Context, ops []store.Op, replies []store.Re
 		panic("lost")
 	}
 	return err
+}
+
+// deadlined answers after a while, or when the deadline is over as a socket sees it: a moment before the context is done.
+type deadlined struct{ store.Store }
+
+func (s deadlined) Do(ctx context.Context, ops []store.Op, replies []store.Reply) error {
+	end, _ := ctx.Deadline()
+	if ops[0].Kind != store.Get || time.Until(end) > patience {
+		return s.Store.Do(ctx, ops, replies)
+	}
+	for time.Now().Before(end) { // not a timer, which ends after the context's
+	}
+	return context.DeadlineExceeded
+}
+
+// A caller's own deadline says nothing about the store, however the store notices it.
+func TestCallersDeadlineIsNotTheStores(t *testing.T) {
+	s := newShop(t)
+	c := s.cache(t, deadlined{memstore.New(memstore.Config{})}, cachedrepo.Config{Timeout: 2 * patience})
+	w := cachedrepo.Wrap(c, repo.Repository[product, int64](s.plain))
+	for range 20 {
+		ctx, cancel := context.WithTimeout(t.Context(), 2*time.Millisecond)
+		_, _ = w.Find(ctx, 1)
+		cancel()
+	}
+	if st := c.Stats(); st.StoreErrors != 0 || st.Opened != 0 {
+		t.Errorf("%d errors of the store, distrusted %d times", st.StoreErrors, st.Opened)
+	}
+}
+
+// What Invalidate names goes also if nobody knows whether the transaction around it has committed.
+func TestInvalidateInDoubt(t *testing.T) {
+	s := newShop(t)
+	p := s.insert(t, "A-1")
+	proxy := faults.NewPostgresProxy(t, s.pg.Addr())
+	s.conn, s.sent = openCounted(t, s.pg.URLThrough(proxy.Addr()))
+	s.db = txhooks.New(s.conn, txhooks.Config{})
+	s.plain = repo.New(s.db, products)
+	c := s.cache(t, memstore.New(memstore.Config{}), cachedrepo.Config{Timeout: patience})
+	w := cachedrepo.Wrap(c, repo.Repository[product, int64](s.plain))
+	for range 2 {
+		if _, err := w.Find(t.Context(), p.ID); err != nil {
+			t.Fatal(err)
+		}
+	}
+	proxy.OnCommit(faults.CutReply)
+	err := s.db.Run(t.Context(), func(ctx context.Context) error {
+		if _, err := s.db.ExecContext(ctx, `DELETE FROM products WHERE id = $1`, p.ID); err != nil {
+			return err
+		}
+		return c.Invalidate(ctx, products.Row(p.ID))
+	})
+	if !errors.Is(err, model.ErrInDoubt) {
+		t.Fatal(err)
+	}
+	if got, err := w.Find(t.Context(), p.ID); !errors.Is(err, model.ErrNotFound) {
+		t.Errorf("%+v, %v", got, err)
+	}
+}
+
+// When more was pending than could be kept, the store is not trusted until the last old entry is gone, also one that
+// another process fills late.
+func TestLongestLifeCountsLeases(t *testing.T) {
+	c := newShop(t).cache(t, memstore.New(memstore.Config{}), cachedrepo.Config{TTL: time.Minute, LoadTimeout: time.Hour})
+	if life := cachedrepo.LongestLife(c); life < time.Hour+66*time.Second {
+		t.Errorf("%s", life)
+	}
 }
