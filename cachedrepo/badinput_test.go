@@ -3,6 +3,7 @@ package cachedrepo_test
 import (
 	"bytes"
 	"context"
+	"crypto/sha256"
 	"database/sql"
 	"errors"
 	"fmt"
@@ -282,7 +283,7 @@ func TestBadTexts(t *testing.T) {
 		// The database does not index texts of 10 kB that it cannot compress, but these it does.
 		texts := []string{
 			"", " ", "a", "A", "a ", "a:b", "a%3Ab", "%", "%%", "#", "{a}", "a\nb", "a\r\nb", "\t", "é", "e\u0301", "\u200b", "🙂", "'", `"`, `\`, "--", "id:1",
-			huge, huge + "1", strings.Repeat("é", 5000), strings.Repeat("a", 128), strings.Repeat("a", 129), strings.Repeat(":", 64), strings.Repeat("{", 43), "\uFFFD", "NULL", "nil", "$1", "*", "?",
+			huge, huge + "1", "#" + fmt.Sprintf("%x", sha256.Sum256([]byte(huge))), strings.Repeat("é", 5000), strings.Repeat("a", 128), strings.Repeat("a", 129), strings.Repeat(":", 64), strings.Repeat("{", 43), "\uFFFD", "NULL", "nil", "$1", "*", "?",
 		}
 		for _, text := range texts {
 			if _, err := cached.FindBy(ctx, bySKU.Eq(text)); !errors.Is(err, model.ErrNotFound) {
@@ -325,6 +326,41 @@ func TestBadTexts(t *testing.T) {
 			t.Errorf("%d filled, %d errors of loads", st.Fills-fills, st.LoadErrors)
 		}
 	})
+}
+
+// Values of several columns stay apart, whatever they hold.
+func TestBadTextsInColumns(t *testing.T) {
+	type key struct {
+		A string `db:"a"`
+		B string `db:"b"`
+	}
+	type pair struct {
+		key
+		N int64 `db:"n"`
+	}
+	table := model.MustTable(model.Spec[pair, key]{Name: "pairs"})
+	s := newShop(t)
+	s.conn.MustExec(`CREATE TABLE pairs (a text, b text, n bigint NOT NULL, PRIMARY KEY (a, b))`)
+	c, err := cachedrepo.New(s.db, memstore.New(memstore.Config{}), cachedrepo.Config{Namespace: "shop", Tables: model.Tables{table}, Timeout: patience, Logger: silent()})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = c.Close(context.Background()) }()
+	cached := cachedrepo.Wrap(c, repo.New(s.db, table))
+	keys := []key{{"a:b", "c"}, {"a", "b:c"}, {"a%3Ab", "c"}, {"", "a:b:c"}, {"a:b:c", ""}, {":", ""}, {"", ":"}, {"", ""}, {"a", "b"}, {"b", "a"}}
+	for i, k := range keys {
+		s.conn.MustExec(`INSERT INTO pairs VALUES ($1, $2, $3)`, k.A, k.B, i)
+	}
+	for range 2 {
+		for i, k := range keys {
+			if got, err := cached.Find(t.Context(), k); err != nil || got != (pair{k, int64(i)}) {
+				t.Errorf("%+v: %+v, %v", k, got, err)
+			}
+		}
+	}
+	if st := c.Stats(); st.Hits != uint64(len(keys)) || st.Damaged != 0 {
+		t.Errorf("%d hits, %d damaged", st.Hits, st.Damaged)
+	}
 }
 
 // A row over MaxEntry is read each time, and right each time; smaller ones are stored.
@@ -425,10 +461,14 @@ func TestBadNull(t *testing.T) {
 	}
 	defer func() { _ = c.Close(context.Background()) }()
 	cached := cachedrepo.Wrap(c, repo.New(s.db, table))
+	written := counted.writes.Load()
 	for i := range int64(2) { // two rows without values
 		if _, err := cached.Insert(t.Context(), row{ID: i + 1}); err != nil {
 			t.Fatal(err)
 		}
+	}
+	if n := counted.writes.Load() - written; n != 2 {
+		t.Errorf("%d keys were invalidated for two rows that have one each", n)
 	}
 	s.sent.take()
 	before := counted.reads.Load()

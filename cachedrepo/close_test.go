@@ -180,13 +180,14 @@ func TestCloseWaitsForLoads(t *testing.T) {
 	})
 	receive(t, loading, "the load")
 	closed := begin(func() (struct{}, error) { return struct{}{}, r.c.Close(t.Context()) })
+	until(t, "Close to wait", func() bool { return closed.returned() || runs("cachedrepo.(*flights).wait(") })
+	if closed.returned() {
+		t.Error("Close has not waited")
+	}
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
 	if err := r.c.Close(ctx); err != nil { // one that cannot wait
 		t.Error(err)
-	}
-	if closed.returned() {
-		t.Error("Close has not waited")
 	}
 	close(goOn)
 	if _, err := closed.wait(t); err != nil {
@@ -241,6 +242,12 @@ func ours() (stacks []string) {
 		}
 	}
 	return stacks
+}
+
+// runs tells whether a goroutine is in a function.
+func runs(name string) bool {
+	all := make([]byte, 1<<20)
+	return strings.Contains(string(all[:runtime.Stack(all, true)]), name)
 }
 
 // Reads that find nothing say so after Close as before.

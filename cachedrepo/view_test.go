@@ -701,6 +701,26 @@ func TestViewInvalidate(t *testing.T) {
 		if got := byID(ann.ID); got != "later" {
 			t.Errorf("after the commit: %s", got)
 		}
+		// So does what the row was called before: an entry that a reader stores in between must not outlive the commit.
+		if got := byMail("bob@example.com"); got == errUserNotFound.Error() {
+			t.Fatal(got)
+		}
+		err = p.db.Run(ctx, func(tx context.Context) error {
+			if _, err := p.db.ExecContext(tx, `UPDATE users SET email = 'rob@example.com' WHERE id = $1`, bob.ID); err != nil {
+				return err
+			}
+			if err := p.c.Invalidate(tx, byEmail.Eq("bob@example.com")); err != nil {
+				return err
+			}
+			_ = byMail("bob@example.com")
+			return nil
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got := byMail("bob@example.com"); got != errUserNotFound.Error() {
+			t.Errorf("by the former email: %s", got)
+		}
 		if err := p.c.Invalidate(ctx); err != nil {
 			t.Errorf("no refs: %v", err)
 		}
