@@ -20,7 +20,8 @@ func (c *Cache) View(name string) *View { return &View{c, name} }
 
 // Find returns the record at a key or unique value from the cache, or from load, which must return that row and nothing
 // else. Wrap and all views share the entry. Each caller has a record of its own. A load that returns a pointer wants
-// FindPtr.
+// FindPtr. load runs on another goroutine, and may still run when its caller's context has ended the call: what it uses must
+// not be written to afterwards.
 //
 // "No such row" is cached if load's error is Options.NotFound, sql.ErrNoRows or model.ErrNotFound itself; an error that
 // wraps one of them is passed on and not cached.
