@@ -21,6 +21,7 @@ type batch[T any] struct {
 	load  *flight                                          // of the one query; the leases' flights bring what it finds
 	until time.Time                                        // the end of the time that one look may spend on the store
 	left  time.Duration                                    // what was left of it
+	away  bool                                             // the store did not answer
 }
 
 // item is one key of a batch.
@@ -46,6 +47,9 @@ func (b *batch[T]) fromStore(ctx context.Context) (hits int) {
 	c := b.c
 	for part := range slices.Chunk(b.items, chunk) {
 		b.until = time.Now().Add(c.cfg.Timeout)
+		if b.away {
+			break // the read has waited for the store once
+		}
 		if !c.node.trusted() {
 			c.stats.distrusted.Add(uint64(len(part)))
 			continue
@@ -89,7 +93,8 @@ func (b *batch[T]) ask(ctx context.Context, name string, items []*item[T], kind 
 	}
 	call, cancel := context.WithDeadline(ctx, b.until)
 	defer cancel()
-	if b.c.node.do(call, ctx, name, ops, replies) != nil {
+	if err := b.c.node.do(call, ctx, name, ops, replies); err != nil {
+		b.away = !errors.Is(err, store.ErrFull) // a full store still has what it has
 		return nil
 	}
 	return replies

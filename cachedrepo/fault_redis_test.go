@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/asidego/aside/cachedrepo"
+	"github.com/asidego/aside/cachedrepo/memstore"
 	"github.com/asidego/aside/cachedrepo/store"
 	"github.com/asidego/aside/internal/faults"
 )
@@ -511,4 +512,50 @@ func once(p *faults.Proxy, text string, action faults.Action) <-chan struct{} {
 		return faults.Forward
 	})
 	return fired
+}
+
+// A batch of thousands of keys goes to the store in parts, but it waits for a dead one once, not for each part.
+func TestFaultLargeBatch(t *testing.T) {
+	s := newShop(t)
+	s.conn.MustExec(`INSERT INTO products (sku, name) SELECT i, 'old' FROM generate_series(1, 3000) i`)
+	keys := make([]int64, 3000)
+	for i := range keys {
+		keys[i] = int64(i + 1)
+	}
+	for _, tt := range []struct {
+		name string
+		from store.OpKind // what the store does not answer
+		most int64        // calls that go unanswered
+	}{
+		{"get", store.Get, 1},
+		{"acquire", store.Acquire, 1},
+		{"fill", store.Fill, 3}, // in the background, until the breaker opens
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			counted := &countedStore{Store: memstore.New(memstore.Config{})}
+			c := s.cache(t, counted, cachedrepo.Config{Namespace: tt.name, Timeout: patience})
+			cached := cachedrepo.Wrap(c, s.plain)
+			var calls atomic.Int64
+			counted.fail(func(_ context.Context, ops []store.Op) error {
+				if ops[0].Kind == store.Invalidate {
+					return errDown // the prober
+				}
+				if ops[0].Kind == tt.from {
+					calls.Add(1)
+					return errDown
+				}
+				return nil
+			})
+			got, err := cached.FindMany(t.Context(), keys)
+			if err != nil || len(got) != 3000 {
+				t.Fatalf("%d rows, %v", len(got), err)
+			}
+			if err := c.Close(t.Context()); err != nil { // waits for the fills
+				t.Error(err)
+			}
+			if n := calls.Load(); n == 0 || n > tt.most {
+				t.Errorf("%d calls went unanswered, want %d at most", n, tt.most)
+			}
+		})
+	}
 }
