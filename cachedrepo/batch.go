@@ -114,6 +114,13 @@ func (b *batch[T]) acquire(ctx context.Context, missing []*item[T]) {
 		it.epoch, it.lease = b.c.epoch(), b.c.flights.leased(ctx, b.load)
 	}
 	replies := b.ask(ctx, "acquire", missing, store.Acquire)
+	if replies == nil && ctx.Err() != nil {
+		leases := make([]settlement, len(missing))
+		for i, it := range missing {
+			leases[i] = settlement{key: it.key, token: it.lease.token}
+		}
+		b.c.abandon(ctx, leases)
+	}
 	var foreign []*item[T]
 	for i, it := range missing {
 		if replies != nil && replies[i].State == store.Lease && replies[i].Token == it.lease.token {

@@ -63,7 +63,8 @@ type runtime struct {
 	flights  *flights
 	vain     vain
 
-	longestTTL atomic.Int64 // of all Options
+	longestTTL  atomic.Int64  // of all Options
+	closeWithin time.Duration // closeTimeout, but for tests
 }
 
 // table is what the runtime knows of one table.
@@ -98,7 +99,7 @@ func New(db *txhooks.DB, s store.Store, cfg Config) (*Cache, error) {
 		return nil, err
 	}
 	rt := &runtime{
-		db: db, store: s, cfg: cfg,
+		db: db, store: s, cfg: cfg, closeWithin: closeTimeout,
 		tables:   make(map[*model.Relation]*table),
 		accesses: make(map[*model.Access]*access),
 		lookups:  newRounds(), acquires: newRounds(),
@@ -223,10 +224,20 @@ func (rt *runtime) access(at model.Place) (*access, error) {
 	return nil, fmt.Errorf("aside: table %s is not in cachedrepo.Config.Tables", at.Relation.Name)
 }
 
-// Close waits for loads and invalidations under way and sends the pending ones until ctx ends; its error counts those
-// given up: other processes may read these rows as they were for up to a TTL. Call it after the last write. Later reads
-// go to the database; later writes still invalidate, but what fails then is given up.
+// closeTimeout bounds a Close whose context has no deadline.
+const closeTimeout = 5 * time.Second
+
+// Close waits for loads and invalidations under way and sends the pending ones, the repeats after a COMMIT in doubt
+// included, until ctx ends, or for 5 s if ctx has no deadline: a deferred Close must not hold up an exit for ever because
+// the store is away. Its error counts those given up: other processes may read these rows as they were for up to a TTL.
+// Call it after the last write. Later reads go to the database; later writes still invalidate, but what fails then is
+// given up.
 func (c *Cache) Close(ctx context.Context) error {
+	if _, ok := ctx.Deadline(); !ok {
+		var cancel context.CancelFunc
+		ctx, cancel = context.WithTimeout(ctx, c.closeWithin)
+		defer cancel()
+	}
 	c.flights.wait(ctx)
 	if n := c.node.close(ctx); n > 0 {
 		return fmt.Errorf("aside: the store could not be reached: %d invalidations were given up", n)

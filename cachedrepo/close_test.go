@@ -133,6 +133,36 @@ func TestCloseGivesUp(t *testing.T) {
 	}
 }
 
+// A deferred Close(ctx) must not hold up an exit because the store is away.
+func TestCloseWithoutDeadline(t *testing.T) {
+	r := closable(t, memstore.New(memstore.Config{}), "shop", cachedrepo.Config{})
+	cachedrepo.CloseWithin(r.c, 50*time.Millisecond)
+	r.store.fail(down)
+	r.rename(t, r.insert(t, "A-1").ID, "new")
+	closed := begin(func() (struct{}, error) { return struct{}{}, r.c.Close(context.Background()) })
+	if _, err := closed.wait(t); err == nil || !strings.Contains(err.Error(), "2 invalidations were given up") {
+		t.Errorf("Close: %v", err)
+	}
+}
+
+// What was to be repeated after a COMMIT in doubt is sent by Close, which nobody else will do.
+func TestCloseSendsRepeats(t *testing.T) {
+	r := closable(t, memstore.New(memstore.Config{}), "shop", cachedrepo.Config{})
+	cachedrepo.RepeatBy(r.c, func(time.Duration) <-chan time.Time { return nil })
+	p := r.insert(t, "A-1")
+	cachedrepo.InDoubt(r.c, products, p)
+	r.warm(t, p.ID, "old") // by a reader between the first invalidation and the server's COMMIT, say
+	if !r.holds(t, "shop", p) {
+		t.Fatal("the row is not in the store")
+	}
+	if err := r.c.Close(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if r.holds(t, "shop", p) {
+		t.Error("the store has the row still")
+	}
+}
+
 // A context that has ended already is an attempt less, not a crash.
 func TestCloseAtOnce(t *testing.T) {
 	ctx, cancel := context.WithCancel(t.Context())

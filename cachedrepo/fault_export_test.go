@@ -36,3 +36,6 @@ func InDoubt[T any, K comparable](c *Cache, t *model.Table[T, K], rec T) {
 	}
 	c.Ended(context.Background(), txhooks.InDoubt, []txhooks.Change{{Relation: t.Relation(), Before: img, After: img}})
 }
+
+// CloseWithin bounds a Close whose context has no deadline.
+func CloseWithin(c *Cache, d time.Duration) { c.closeWithin = d }

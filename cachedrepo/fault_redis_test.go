@@ -232,7 +232,9 @@ func race(t *testing.T, r *rig, id int64, end func()) time.Duration {
 	end()
 	start := time.Now()
 	// First nothing is written, so that the replay of what is pending can come to its end; then trust must be back.
-	until(t, "trust to return", func() bool { return r.c.Stats().Pending == 0 && hits(r) })
+	until(t, "what is pending to be sent", func() bool { return r.c.Stats().Pending == 0 })
+	before := r.c.Stats().Hits
+	until(t, "trust to return", func() bool { return r.c.Stats().Hits > before })
 	back := time.Since(start)
 	// The prober's longest pause is a second, and its first call may go to a connection that is dead.
 	if limit := 2*(time.Second+timeout) + 3*slack; back > limit {
@@ -244,13 +246,6 @@ func race(t *testing.T, r *rig, id int64, end func()) time.Duration {
 	enough := answered.Load() + 20
 	until(t, "more reads", func() bool { return answered.Load() >= enough || stale.Load() > 0 })
 	return back
-}
-
-// hits tells whether reads of this moment are answered by the store.
-func hits(r *rig) bool {
-	before := r.c.Stats().Hits
-	time.Sleep(time.Millisecond) // lets readers come; what is waited for is the count
-	return r.c.Stats().Hits > before
 }
 
 // What is pending is sent before the first read asks the store again.

@@ -92,6 +92,16 @@ type settlement struct {
 	life  time.Duration
 }
 
+// abandon gives leases up that were asked for by a caller who left before the answer came. They may have been granted, and
+// nobody would load under them until they end. (When it is the store that did not answer, it is left alone.)
+func (c *Cache) abandon(ctx context.Context, leases []settlement) {
+	landed := c.flights.takesOff()
+	go func() {
+		defer landed()
+		c.settle(context.WithoutCancel(ctx), leases)
+	}()
+}
+
 // settle stores entries under their leases, and gives the leases up that nothing came of, in one round trip.
 func (c *Cache) settle(ctx context.Context, all []settlement) {
 	ops := make([]store.Op, len(all))

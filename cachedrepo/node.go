@@ -35,6 +35,7 @@ type node struct {
 	stop     context.CancelFunc
 	idle     chan struct{} // closed when no prober runs
 	repeats  sync.WaitGroup
+	closing  sync.Mutex
 	after    func(d time.Duration) <-chan time.Time // time.After
 }
 
@@ -178,7 +179,7 @@ func (n *node) waiting() int {
 	return len(n.pending) + n.sending
 }
 
-// later invalidates keys once more after a while, unless the cache is closed before.
+// later invalidates keys once more after a while. If the cache is closed before, they are pending then: close sends them.
 func (n *node) later(after time.Duration, keys []string) {
 	n.mu.Lock()
 	defer n.mu.Unlock()
@@ -192,6 +193,11 @@ func (n *node) later(after time.Duration, keys []string) {
 		case <-n.after(after):
 			n.invalidate(n.ctx, keys)
 		case <-n.ctx.Done():
+			n.mu.Lock()
+			defer n.mu.Unlock()
+			for _, k := range keys {
+				n.pending[k] = struct{}{}
+			}
 		}
 	}()
 }
@@ -295,6 +301,8 @@ func (n *node) close(ctx context.Context) int {
 	n.stop()
 	<-idle
 	n.repeats.Wait()
+	n.closing.Lock() // flush is for one at a time: the prober, or one Close
+	defer n.closing.Unlock()
 	for pause := firstProbe; n.waiting() > 0 && n.flush(ctx) != nil && ctx.Err() == nil; pause = min(2*pause, lastProbe) {
 		timer := time.NewTimer(pause)
 		select {

@@ -144,6 +144,9 @@ func (r *read) acquire(ctx context.Context, seen []byte) (store.Reply, *flight, 
 			op.Kind, op.Value = store.AcquireOver, seen
 		}
 		reply, err := r.ask(ctx, "acquire", []store.Op{op}, make([]store.Reply, 1))
+		if err != nil && ctx.Err() != nil {
+			r.c.abandon(ctx, []settlement{{key: r.key, token: f.token}})
+		}
 		if err != nil || reply.State != store.Lease || reply.Token != f.token {
 			return reply, err
 		}
