@@ -46,8 +46,13 @@ var rules = []rule{
 		"the author of a store imports this package alone",
 	},
 	{
+		[]string{"cachedrepo/finding"},
+		nil, nil,
+		"checks of every part of the library speak in it, whatever they import",
+	},
+	{
 		[]string{"cachedrepo/redisstore"},
-		[]string{"cachedrepo/store"},
+		[]string{"cachedrepo/store", "cachedrepo/finding"},
 		[]string{"github.com/redis/go-redis/v9"},
 		"a store knows states and tokens, not rows; otherwise it could not be replaced",
 	},
@@ -89,7 +94,7 @@ var rules = []rule{
 	},
 	{
 		[]string{"cachedrepo"},
-		[]string{"model", "txhooks", "repo", "cachedrepo/store"},
+		[]string{"model", "txhooks", "repo", "cachedrepo/store", "cachedrepo/finding"},
 		[]string{"github.com/fxamacker/cbor/v2"},
 		"the protocol runs on any store.Store: a Redis client here would bind every user to it",
 	},

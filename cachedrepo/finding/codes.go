@@ -1,0 +1,75 @@
+package finding
+
+// Code is a kind of finding, as documented in docs/check.md. Names are stable: people write them in Allow.
+type Code struct {
+	Name     string
+	Severity Severity // the worst that it is reported with
+}
+
+// Codes of findings about the tables of a database.
+const (
+	KeyEquality   = "key-equality"
+	CanonicalKey  = "canonical"
+	MissingTable  = "missing-table"
+	MissingColumn = "missing-column"
+	NullColumn    = "null"
+	WrittenColumn = "generated"
+	Relkind       = "relkind"
+	Persistence   = "persistence"
+	RowSecurity   = "rls"
+	AmbiguousName = "ambiguous-name"
+	NotUnique     = "not-unique"
+	NoIndex       = "no-index"
+	Cascade       = "cascade"
+	Trigger       = "trigger"
+	TriggerOther  = "trigger-other"
+)
+
+// Codes of findings about the database as a whole.
+const (
+	Server      = "server"
+	Recovery    = "recovery"
+	LockTimeout = "lock-timeout"
+	Unreachable = "unreachable"
+)
+
+// Codes of findings about Redis.
+const (
+	RedisUnreachable = "redis-unreachable"
+	RedisClient      = "redis-client"
+	RedisVersion     = "redis-version"
+	RedisRole        = "redis-role"
+	RedisPolicy      = "redis-policy"
+	RedisWrites      = "redis-writes"
+	RedisClock       = "redis-clock"
+)
+
+// Codes lists all kinds of finding, in the order in which docs/check.md explains them.
+var Codes = []Code{
+	{KeyEquality, Refuse},
+	{CanonicalKey, Refuse},
+	{NotUnique, Refuse},
+	{RowSecurity, Refuse},
+	{AmbiguousName, Refuse},
+	{MissingTable, Refuse},
+	{MissingColumn, Refuse},
+	{WrittenColumn, Refuse},
+	{NullColumn, Warn},
+	{Relkind, Refuse},
+	{Persistence, Refuse},
+	{Cascade, Refuse},
+	{Trigger, Warn},
+	{TriggerOther, Warn},
+	{NoIndex, Note},
+	{Server, Refuse},
+	{Recovery, Refuse},
+	{Unreachable, Warn},
+	{LockTimeout, Note},
+	{RedisClient, Refuse},
+	{RedisRole, Refuse},
+	{RedisVersion, Warn},
+	{RedisWrites, Warn},
+	{RedisPolicy, Warn},
+	{RedisClock, Warn},
+	{RedisUnreachable, Warn},
+}
