@@ -34,7 +34,7 @@ func InDoubt[T any, K comparable](c *Cache, t *model.Table[T, K], rec T) {
 	if err != nil {
 		panic(err)
 	}
-	c.Ended(context.Background(), txhooks.InDoubt, []txhooks.Change{{Relation: t.Relation(), Before: img, After: img}})
+	c.Ended(context.Background(), txhooks.InDoubt, txhooks.ChangesOf(txhooks.Change{Relation: t.Relation(), Before: img, After: img}))
 }
 
 // CloseWithin bounds a Close whose context has no deadline.

@@ -13,7 +13,7 @@ var _ txhooks.Subscriber = (*runtime)(nil)
 
 // Ended ends the entries of all rows that a transaction changed, under every key that they have or had, before the call
 // that committed it returns. It implements txhooks.Subscriber.
-func (rt *runtime) Ended(ctx context.Context, o txhooks.Outcome, changes []txhooks.Change) (pending int) {
+func (rt *runtime) Ended(ctx context.Context, o txhooks.Outcome, changes txhooks.Changes) (pending int) {
 	if o == txhooks.RolledBack {
 		return 0
 	}
@@ -29,11 +29,11 @@ func (rt *runtime) Ended(ctx context.Context, o txhooks.Outcome, changes []txhoo
 }
 
 // keysOf lists the keys of the images, each once.
-func (rt *runtime) keysOf(ctx context.Context, changes []txhooks.Change) []string {
+func (rt *runtime) keysOf(ctx context.Context, changes txhooks.Changes) []string {
 	var keys []string
-	seen := make(map[string]bool, 2*len(changes))
+	seen := make(map[string]bool, 2*changes.Len())
 	var buf [4]model.Datum
-	for _, ch := range changes {
+	for ch := range changes.All() {
 		t := rt.tables[ch.Relation]
 		if t == nil {
 			rt.stats.unknown.Add(1)

@@ -2,6 +2,7 @@ package repo_test
 
 import (
 	"context"
+	"slices"
 	"sync"
 
 	"github.com/asidego/aside/txhooks"
@@ -20,11 +21,11 @@ func record(db *txhooks.DB) *recorder {
 }
 
 // Ended implements txhooks.Subscriber.
-func (r *recorder) Ended(_ context.Context, o txhooks.Outcome, changes []txhooks.Change) int {
+func (r *recorder) Ended(_ context.Context, o txhooks.Outcome, changes txhooks.Changes) int {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if o == txhooks.Committed {
-		r.changes = append(r.changes, changes...)
+		r.changes = slices.AppendSeq(r.changes, changes.All())
 	}
 	return 0
 }

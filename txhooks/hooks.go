@@ -112,7 +112,7 @@ func (t *transaction) notify(o Outcome) {
 		return func() {
 			pending := 1 // if s does not get as far as to say
 			defer func() { report(t.caller, pending) }()
-			t.guard(outside, func() { pending = s.Ended(outside, o, changes[:len(changes):len(changes)]) })
+			t.guard(outside, func() { pending = s.Ended(outside, o, ChangesOf(changes...)) })
 		}
 	})
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"log/slog"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -123,10 +124,10 @@ type recorder struct {
 	ended   func(ctx context.Context)
 }
 
-func (r *recorder) Ended(ctx context.Context, o Outcome, changes []Change) int {
+func (r *recorder) Ended(ctx context.Context, o Outcome, changes Changes) int {
 	r.add("subscriber " + o.String())
 	r.mu.Lock()
-	r.changes = append(r.changes, changes...)
+	r.changes = slices.AppendSeq(r.changes, changes.All())
 	r.mu.Unlock()
 	if r.ended != nil {
 		r.ended(ctx)
