@@ -80,7 +80,17 @@ type access struct {
 	*model.Access
 	table  *table
 	prefix string
+
+	// unserved says why reads go to the database and fill nothing while writes go on invalidating; 0: they ask the store.
+	unserved atomic.Uint32
 }
+
+// Reasons not to serve an access, as bits.
+const (
+	unservedCatalog  = 1 << iota // the database's catalog says that it must not be cached
+	unservedRegistry             // another process does not invalidate it
+	unservedOff                  // it was switched off
+)
 
 // New subscribes to db's transactions. It fails, with table, column and reason, if a table's records would not survive
 // encoding, and if s says that it cannot be used; it does not fail because s cannot be reached.
@@ -184,7 +194,7 @@ func (rt *runtime) add(rel *model.Relation) error {
 	t := &table{rel: rel, codec: c}
 	for _, a := range rel.Accesses() {
 		if a.Unique {
-			acc := &access{a, t, keyPrefix(rt.cfg.Namespace, a)}
+			acc := &access{Access: a, table: t, prefix: keyPrefix(rt.cfg.Namespace, a)}
 			t.accesses = append(t.accesses, acc)
 			rt.accesses[a] = acc
 		}

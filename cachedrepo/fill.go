@@ -138,7 +138,7 @@ func (c *Cache) settle(ctx context.Context, all []settlement) {
 
 // epoch is constant until failovers of the store and of the database are told apart. It is taken before the lease is asked
 // for, and written with the value: a value that was loaded before a failover and stored after it carries the old one.
-func (rt *runtime) epoch() uint64 { return 0 }
+func (a *access) epoch() uint64 { return 0 }
 
 // unusable counts a value that may not be used.
 func (rt *runtime) unusable(ctx context.Context, t *table, err error) {

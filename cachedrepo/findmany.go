@@ -78,7 +78,7 @@ func (w *cached[T, K]) many(
 	one func(ctx context.Context, at int) (T, error),
 	own func(),
 ) ([]T, error) {
-	if len(places) == 0 || w.c.direct(ctx) {
+	if len(places) == 0 || w.c.direct(ctx, acc) {
 		all := make([]int, len(places))
 		for i := range all {
 			all[i] = i

@@ -132,7 +132,7 @@ func (r *read) look(ctx context.Context) (store.Reply, error) {
 func (r *read) acquire(ctx context.Context, seen []byte) (store.Reply, *flight, error) {
 	var started *flight
 	reply, err := r.c.acquires.do(ctx, r.key, new(round), func() (store.Reply, error) {
-		epoch, f := r.c.epoch(), r.c.flights.leased(ctx, nil)
+		epoch, f := r.acc.epoch(), r.c.flights.leased(ctx, nil)
 		granted := false
 		defer func() { // also if the store panics: others may have found the lease, and joined
 			if !granted {
@@ -186,7 +186,7 @@ func (r *read) ask(ctx context.Context, name string, ops []store.Op, replies []s
 // open reads a value. usable is false if it may not be used; then it may be taken over.
 func (r *read) open(ctx context.Context, value []byte, dst any) (usable bool, err error) {
 	t := r.acc.table
-	e, err := openEnvelope(r.key, value, r.c.epoch(), t.codec.fingerprint)
+	e, err := openEnvelope(r.key, value, r.acc.epoch(), t.codec.fingerprint)
 	if err == nil && e.flags&flagAbsent == 0 {
 		err = t.codec.decode(e.payload, dst)
 	}

@@ -116,7 +116,7 @@ func find[T any](
 	if err != nil {
 		return none, fmt.Errorf("%s: %w", name, err)
 	}
-	if c.direct(ctx) {
+	if c.direct(ctx, acc) {
 		return direct(ctx, acc, load)
 	}
 	r, err := c.newRead(name, acc, at, func(ctx context.Context) (any, error) {

@@ -69,6 +69,10 @@ func appendFields(columns *[]Column, root, t reflect.Type, path []int) error {
 				c.Default = true
 			case "readonly":
 				c.ReadOnly = true
+			case "sensitive":
+				c.Sensitive = true
+			case "nocache":
+				c.NoCache = true
 			default:
 				return fmt.Errorf("%s: unknown option %q in its db tag", where, option)
 			}

@@ -59,12 +59,15 @@ type Access struct {
 	Columns []int   // positions in Relation.Columns
 	Order   []Order // of lists; ends in the key
 
+	Sensitive bool // one of its columns is
+
 	rel     *Relation
 	names   []string     // as declared, before the table is checked
 	orderBy []string     // as declared
 	value   reflect.Type // V or K
 	fields  [][]int      // of value, if it is a struct of several columns
 	images  []int        // positions of Columns in an Image
+	spelled bool         // one of its columns has a Canonical
 }
 
 // Order is one column of an order.
@@ -91,7 +94,7 @@ func (a *Access) Place(value any) Place { return placeOf(a, value) }
 
 // Of appends the columns of a record's own value. rec is a pointer to a record.
 func (a *Access) Of(buf []Datum, rec any) ([]Datum, error) {
-	v := reflect.ValueOf(rec).Elem()
+	v, from := reflect.ValueOf(rec).Elem(), len(buf)
 	for _, c := range a.Columns {
 		d, err := DatumOf(v.FieldByIndex(a.rel.Columns[c].path).Interface())
 		if err != nil {
@@ -99,24 +102,40 @@ func (a *Access) Of(buf []Datum, rec any) ([]Datum, error) {
 		}
 		buf = append(buf, d)
 	}
+	a.spell(buf[from:])
 	return buf, nil
 }
 
 // OfImage appends the columns of an image of the index's table.
 func (a *Access) OfImage(buf []Datum, img Image) []Datum {
+	from := len(buf)
 	for _, i := range a.images {
 		buf = append(buf, img[i])
 	}
+	a.spell(buf[from:])
 	return buf
 }
 
+// spell gives texts their one spelling.
+func (a *Access) spell(data []Datum) {
+	if !a.spelled {
+		return
+	}
+	for i, c := range a.Columns {
+		a.rel.Columns[c].spell(&data[i])
+	}
+}
+
 func (a *Access) data(buf []Datum, value any) ([]Datum, error) {
+	from := len(buf)
 	if a.fields == nil {
 		d, err := DatumOf(value)
 		if err != nil {
 			return nil, a.errorf("%w", err)
 		}
-		return append(buf, d), nil
+		buf = append(buf, d)
+		a.spell(buf[from:])
+		return buf, nil
 	}
 	v := reflect.ValueOf(value)
 	for _, f := range a.fields {
@@ -126,6 +145,7 @@ func (a *Access) data(buf []Datum, value any) ([]Datum, error) {
 		}
 		buf = append(buf, d)
 	}
+	a.spell(buf[from:])
 	return buf, nil
 }
 

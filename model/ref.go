@@ -76,18 +76,31 @@ func (p Place) Data(buf []Datum) ([]Datum, error) {
 	return p.Access.data(buf, p.Value)
 }
 
-// String prints the value, shortened to 64 bytes, composite values as "(7,42)".
+// String prints the value, shortened to 64 bytes, composite values as "(7,42)", sensitive ones as "***".
 func (p Place) String() string {
 	data, err := p.Data(nil)
-	if err != nil {
-		return shorten(fmt.Sprint(p.Value))
+	switch {
+	case err == nil && p.Access != nil:
+		return p.Access.Print(data)
+	case p.Access != nil && p.Access.Sensitive:
+		return hidden
 	}
-	if len(data) == 1 {
-		return shorten(data[0].String())
-	}
+	return shorten(fmt.Sprint(p.Value))
+}
+
+const hidden = "***"
+
+// Print is Place.String of a value in canonical form.
+func (a *Access) Print(data []Datum) string {
 	parts := make([]string, len(data))
 	for i, d := range data {
 		parts[i] = d.String()
+		if i < len(a.Columns) && a.rel != nil && a.rel.Columns[a.Columns[i]].Sensitive {
+			parts[i] = hidden
+		}
+	}
+	if len(parts) == 1 {
+		return shorten(parts[0])
 	}
 	return shorten("(" + strings.Join(parts, ",") + ")")
 }

@@ -15,24 +15,32 @@ type Relation struct {
 	Key     *Access
 	Indexes []*Access // as in Spec.Indexes
 	Version int       // position in Columns; -1: none
+	Scope   int       // position of the tenant column in Columns; -1: none
 	Filter  string
-	Images  []int // positions of the key's and indexes' columns in Columns: what an Image holds
+	Images  []int // positions of the key's, the indexes' and the scope's columns in Columns: what an Image holds
 
 	// Immutable is true if a record has no memory that could change under another holder of the same record: strings and
 	// times count as immutable; slices, maps and pointers do not.
 	Immutable bool
 
+	scope int     // position of the scope's column in an Image
 	times [][]int // paths of fields that carry times
 }
 
 // Column is a column and the field that holds it.
 type Column struct {
-	Name     string
-	Type     reflect.Type // of the field
-	Nullable bool         // the field can hold NULL
-	Default  bool         // Insert leaves it to the database while it is zero
-	ReadOnly bool         // never written
-	path     []int
+	Name      string
+	Type      reflect.Type // of the field
+	Nullable  bool         // the field can hold NULL
+	Default   bool         // Insert leaves it to the database while it is zero
+	ReadOnly  bool         // never written
+	Sensitive bool         // stands in no cache key, error or log
+	NoCache   bool         // must not be stored in a cache
+
+	// Canonical is the one spelling of a text among those that SQL calls equal; nil: texts are equal byte by byte.
+	Canonical func(string) string
+
+	path []int
 }
 
 // Path is the field's index sequence in the record, see reflect.Value.FieldByIndex.

@@ -18,9 +18,9 @@ func NewTable[T any, K comparable](spec Spec[T, K]) (*Table[T, K], error) {
 	if !tableName.MatchString(name) {
 		return nil, fmt.Errorf("model: %q is not the name of a table", name)
 	}
-	rel := &Relation{Name: name, Record: reflect.TypeFor[T](), Filter: spec.Filter, Version: -1}
-	if spec.Scope != "" || spec.Strict {
-		return nil, rel.errorf("Scope and Strict are not supported by this version")
+	rel := &Relation{Name: name, Record: reflect.TypeFor[T](), Filter: spec.Filter, Version: -1, Scope: -1}
+	if spec.Strict {
+		return nil, rel.errorf("Strict is not supported by this version")
 	}
 	if strings.ContainsAny(spec.Filter, ";") || strings.Contains(spec.Filter, "--") {
 		return nil, rel.errorf("Filter %q is more than a condition", spec.Filter)
@@ -40,6 +40,19 @@ func NewTable[T any, K comparable](spec Spec[T, K]) (*Table[T, K], error) {
 		if err := rel.setVersion(spec.Version); err != nil {
 			return nil, err
 		}
+	}
+
+	if spec.Scope != "" {
+		return nil, rel.errorf("Scope is not supported by this version")
+	}
+	if spec.Scope != "" {
+		if err := rel.setScope(spec.Scope); err != nil {
+			return nil, err
+		}
+		rel.Images = append(rel.Images, rel.Scope)
+	}
+	if err := rel.setCanonical(spec.Canonical); err != nil {
+		return nil, err
 	}
 
 	var names []string
@@ -74,6 +87,12 @@ func NewTable[T any, K comparable](spec Spec[T, K]) (*Table[T, K], error) {
 	}
 	sort.Ints(rel.Images)
 	rel.Images = slices.Compact(rel.Images)
+	rel.scope, _ = slices.BinarySearch(rel.Images, rel.Scope)
+	for i := range rel.Columns {
+		if rel.Columns[i].Canonical != nil && !slices.Contains(rel.Images, i) {
+			return nil, rel.errorf("canonical %s: the column belongs to neither key nor index", rel.Columns[i].Name)
+		}
+	}
 	for i, a := range accesses {
 		*a = bound[i]
 		for _, c := range a.Columns {
@@ -144,6 +163,8 @@ func (r *Relation) bind(a Access, key bool) (Access, error) {
 			return a, r.errorf("%s: %w", what, err)
 		}
 		a.Columns = append(a.Columns, c)
+		a.spelled = a.spelled || column.Canonical != nil
+		a.Sensitive = a.Sensitive || column.Sensitive
 	}
 	return a, nil
 }

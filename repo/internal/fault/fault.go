@@ -59,7 +59,7 @@ func ReadOnly(c *model.Column) error { return fmt.Errorf("column %s is read-only
 
 // At returns an error about the row with this index value.
 func At(kind error, access *model.Access, data []model.Datum) *model.Error {
-	return &model.Error{Kind: kind, Table: access.Relation().Name, Index: access.Name, Value: print(data)}
+	return &model.Error{Kind: kind, Table: access.Relation().Name, Index: access.Name, Value: access.Print(data)}
 }
 
 // Describe is "sku=A-1".
@@ -71,18 +71,7 @@ func DescribeRecord(rel *model.Relation, rec any) string {
 	if err != nil {
 		return ""
 	}
-	return rel.Key.Name + "=" + print(data)
-}
-
-func print(data []model.Datum) string {
-	values := make([]string, len(data))
-	for i, d := range data {
-		values[i] = d.String()
-	}
-	if len(values) == 1 {
-		return Shorten(values[0])
-	}
-	return Shorten("(" + strings.Join(values, ",") + ")")
+	return rel.Key.Name + "=" + rel.Key.Print(data)
 }
 
 // Shorten cuts a value as model.Error.Value wants it, between characters.
