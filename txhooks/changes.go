@@ -4,7 +4,6 @@ import (
 	"context"
 	"fmt"
 	"iter"
-	"slices"
 
 	"github.com/asidego/aside/model"
 )
@@ -18,38 +17,39 @@ type Change struct {
 	Before, After model.Image
 }
 
-// Changes are what one transaction changed, in the order in which it was reported.
-type Changes struct{ all []Change }
+// Changes are what one transaction changed, in the order in which it was reported: 10,000 of them in memory, the others in
+// a temporary file. They can be read until Ended returns.
+type Changes struct{ *spool }
 
 // ChangesOf makes Changes of a list, for tests of a Subscriber.
-func ChangesOf(changes ...Change) Changes { return Changes{changes} }
+func ChangesOf(changes ...Change) Changes {
+	s := new(spool)
+	_ = s.add(changes...)
+	return Changes{s}
+}
 
-// Len is how many All yields.
-func (c Changes) Len() int { return len(c.all) }
+// Len is how many changes there are.
+func (c Changes) Len() int { return c.n }
 
-// All yields the changes; it can be called again. After it, ask Err whether that was all.
-func (c Changes) All() iter.Seq[Change] { return slices.Values(c.all) }
+// All yields the changes; it can be called again, and by several goroutines. After it, ask Err whether that was all.
+func (c Changes) All() iter.Seq[Change] { return c.all() }
 
-// Err says why All could not yield every change. Those that it did not yield are changes of rows of Tables.
-func (c Changes) Err() error { return nil }
+// Err says why All could not yield every change: part of the temporary file cannot be read again. What is missing are
+// changes of rows of Tables.
+func (c Changes) Err() error { return c.err() }
 
 // Tables are the tables of which rows changed, each once.
-func (c Changes) Tables() []*model.Relation {
-	var tables []*model.Relation
-	for _, ch := range c.all {
-		if !slices.Contains(tables, ch.Relation) {
-			tables = append(tables, ch.Relation)
-		}
-	}
-	return tables
-}
+func (c Changes) Tables() []*model.Relation { return c.relations() }
+
+// Keep has the changes stay readable after Ended has returned, until release is called: for a Subscriber that needs them
+// again. That costs the memory and the open file that they take.
+func (c Changes) Keep() (release func()) { return c.keep() }
 
 // Subscriber is told how transactions end (the cache).
 type Subscriber interface {
 	// Ended is called once per transaction that reported changes, before the user's hooks, on a detached context without
 	// the transaction; it returns how many invalidations are pending. A transaction that is rolled back before COMMIT
-	// reports what Changed was told; one that reached COMMIT reports all changes, whatever the outcome. changes can be read
-	// until Ended returns.
+	// reports what Changed was told; one that reached COMMIT reports all changes, whatever the outcome.
 	Ended(ctx context.Context, o Outcome, changes Changes) (pending int)
 }
 
@@ -69,6 +69,14 @@ func (db *DB) Changed(ctx context.Context, changes ...Change) error {
 	if err := f.tx.finished(); err != nil {
 		return err
 	}
-	f.tx.changes = append(f.tx.changes, changes...)
+	f.tx.addChanges(ctx, changes)
 	return nil
+}
+
+// addChanges may write to the temporary file. The caller holds mu, or another goroutine could find the transaction ended
+// between two changes of one call.
+func (t *transaction) addChanges(ctx context.Context, changes []Change) {
+	if err := t.changes.add(changes...); err != nil {
+		t.db.pool.unspooled(ctx, t.logger(), err)
+	}
 }

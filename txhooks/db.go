@@ -11,7 +11,7 @@ import (
 
 // Config has working zero values.
 type Config struct {
-	HookTimeout time.Duration                          // for all hooks of one transaction, and again for all subscribers; 0: 5s
+	HookTimeout time.Duration                          // for all hooks of one transaction, and again for all subscribers, and for these once more for each 10,000 changes; 0: 5s
 	Scope       func(ctx context.Context) (any, error) // the tenant of a call; reserved: not called in this version
 	Logger      *slog.Logger                           // told of hooks that panic; nil: slog.Default()
 }
@@ -65,6 +65,10 @@ func (db *DB) Sent(ctx context.Context) int {
 // HookFailures returns how many hooks and subscribers of this *sql.DB's transactions panicked or ended their goroutine.
 // Each was logged.
 func (db *DB) HookFailures() int64 { return db.pool.failures.Load() }
+
+// SpoolFailures returns how many transactions of this *sql.DB kept the list of what they changed in memory, whatever its
+// length, because a temporary file could not be made or written (see os.TempDir). The first was logged.
+func (db *DB) SpoolFailures() int64 { return db.pool.crowded.Load() }
 
 // sql is the pool that all is keyed by.
 func (db *DB) sql() *sql.DB { return db.conn.DB }

@@ -89,18 +89,21 @@ func AfterEnd(ctx context.Context, fn func(ctx context.Context, o Outcome)) {
 // end runs subscribers and hooks. The transaction is over; nothing can change its outcome any more.
 func (t *transaction) end(o Outcome) {
 	defer t.drain(o) // deferred: a subscriber may end the goroutine
+	defer t.close()
 	t.notify(o)
 }
 
 // notify tells the subscribers.
 func (t *transaction) notify(o Outcome) {
 	t.mu.Lock()
-	changes := t.changes
+	changes := Changes{&t.changes}
 	t.mu.Unlock()
-	if len(changes) == 0 {
+	if changes.Len() == 0 {
 		return
 	}
-	outside, cancel := context.WithTimeout(t.outside(t.caller), t.db.config.HookTimeout)
+	// One that is dead is given up long before: a subscriber does not wait for each change anew.
+	timeout := t.db.config.HookTimeout * time.Duration(1+changes.Len()/inMemory)
+	outside, cancel := context.WithTimeout(t.outside(t.caller), timeout)
 	defer cancel()
 	subscribers := t.db.pool.subscribed()
 	each(func() func() {
@@ -112,7 +115,7 @@ func (t *transaction) notify(o Outcome) {
 		return func() {
 			pending := 1 // if s does not get as far as to say
 			defer func() { report(t.caller, pending) }()
-			t.guard(outside, func() { pending = s.Ended(outside, o, ChangesOf(changes...)) })
+			t.guard(outside, func() { pending = s.Ended(outside, o, changes) })
 		}
 	})
 }

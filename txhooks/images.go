@@ -85,26 +85,24 @@ func (g *group) keys() []row {
 	return rows
 }
 
-// images reads the rows at a group's places. A row at several places can come several times.
-func (t *transaction) images(ctx context.Context, g *group, lock bool) ([]row, error) {
+// images reads the rows at a group's places, and hands them out chunk by chunk. A row at several places can come several
+// times.
+func (t *transaction) images(ctx context.Context, g *group, lock bool, found func([]row)) error {
 	if g.keysOnly() {
-		return nil, nil
+		return nil
 	}
 	if g.all {
-		return t.query(ctx, g.rel, nil, lock)
+		return t.query(ctx, g.rel, nil, lock, found)
 	}
 	// Rows are locked in the order of one statement, and in key order from one to the next as far as we can tell without
 	// the database's collation: two transactions that touch the same thousands of rows must not meet head on.
 	slices.SortStableFunc(g.places, comparePlaces)
-	var rows []row
 	for places := range slices.Chunk(g.places, chunk) {
-		found, err := t.query(ctx, g.rel, places, lock)
-		if err != nil {
-			return nil, err
+		if err := t.query(ctx, g.rel, places, lock, found); err != nil {
+			return err
 		}
-		rows = append(rows, found...)
 	}
-	return rows, nil
+	return nil
 }
 
 func comparePlaces(a, b touch) int {
@@ -116,8 +114,8 @@ func comparePlaces(a, b touch) int {
 	})
 }
 
-// query reads the images at places, of all rows if there are none.
-func (t *transaction) query(ctx context.Context, rel *model.Relation, places []touch, lock bool) (found []row, err error) {
+// query reads the images at places, of all rows if there are none. found must not keep the slice.
+func (t *transaction) query(ctx context.Context, rel *model.Relation, places []touch, lock bool, found func([]row)) (err error) {
 	defer func() {
 		if err != nil {
 			err = fmt.Errorf("aside: reading what was touched of %s: %w", rel.Name, err)
@@ -126,21 +124,26 @@ func (t *transaction) query(ctx context.Context, rel *model.Relation, places []t
 	query, args := selectImages(rel, places, lock)
 	rows, err := t.tx.QueryContext(ctx, query, args...)
 	if err != nil {
-		return nil, t.note(ctx, err)
+		return t.note(ctx, err)
 	}
 	defer rows.Close()
+	var some []row
 	for rows.Next() {
 		rec := reflect.New(rel.Record).Interface()
 		if err := rows.Scan(rel.Pointers(rec, rel.Images)...); err != nil {
-			return nil, err
+			return err
 		}
 		image, err := rel.Image(rec)
 		if err != nil {
-			return nil, err
+			return err
 		}
-		found = append(found, rowOf(rel, image))
+		if some = append(some, rowOf(rel, image)); len(some) == chunk {
+			found(some)
+			some = some[:0]
+		}
 	}
-	return found, t.note(ctx, rows.Err())
+	found(some)
+	return t.note(ctx, rows.Err())
 }
 
 // selectImages is "SELECT images FROM table WHERE a IN (...) OR (b, c) IN (...) ORDER BY key FOR NO KEY UPDATE". The lock is the

@@ -1,7 +1,9 @@
 package txhooks
 
 import (
+	"context"
 	"database/sql"
+	"log/slog"
 	"runtime"
 	"slices"
 	"sync"
@@ -11,7 +13,9 @@ import (
 
 // pool is what all DBs over one *sql.DB have in common.
 type pool struct {
-	failures atomic.Int64 // hooks and subscribers that panicked or ended their goroutine
+	failures  atomic.Int64 // hooks and subscribers that panicked or ended their goroutine
+	crowded   atomic.Int64 // transactions that found no room on disk
+	crowdedAt sync.Once    // the first of them is logged
 
 	mu          sync.Mutex
 	subscribers []*subscription // guarded by mu; replaced, never written to
@@ -63,4 +67,12 @@ func (p *pool) subscribed() []*subscription {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	return p.subscribers
+}
+
+// unspooled notes that the changes of a transaction are kept in memory for want of a file.
+func (p *pool) unspooled(ctx context.Context, log *slog.Logger, err error) {
+	p.crowded.Add(1)
+	p.crowdedAt.Do(func() {
+		log.WarnContext(ctx, "aside: no temporary file for the changes of a large transaction: they are kept in memory", "err", err)
+	})
 }

@@ -66,6 +66,7 @@ func (db *DB) attempt(ctx context.Context, opts Options, mayRetry bool, fn func(
 	}
 	returned = true
 	if mayRetry && o == RolledBack && ctx.Err() == nil && retryable(err) {
+		t.close()
 		return true, nil
 	}
 	t.end(o)

@@ -31,7 +31,7 @@ func (db *DB) Savepoint(ctx context.Context, fn func(ctx context.Context) error)
 		return err
 	}
 	t.mu.Lock()
-	mark := t.state
+	mark := savepoint{t.state, t.changes.mark(), t.before.mark()}
 	t.doomed = nil // what doomed the transaction before is not this savepoint's fault
 	t.mu.Unlock()
 
@@ -76,8 +76,14 @@ func (t *transaction) release(ctx context.Context, f *frame, name string) error 
 	return err
 }
 
+// savepoint is what undo brings back.
+type savepoint struct {
+	state
+	changes, before spoolMark
+}
+
 // undo brings back what was at SAVEPOINT. It must work when ctx is dead; if it does not, the transaction cannot go on.
-func (t *transaction) undo(ctx context.Context, name string, mark state) {
+func (t *transaction) undo(ctx context.Context, name string, mark savepoint) {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), rollbackTimeout)
 	defer cancel()
 	err := t.exec(ctx, "ROLLBACK TO SAVEPOINT "+name)
@@ -86,7 +92,9 @@ func (t *transaction) undo(ctx context.Context, name string, mark state) {
 		err = t.exec(ctx, "RELEASE SAVEPOINT "+name)
 	}
 	t.mu.Lock()
-	t.state = mark
+	t.state = mark.state
+	t.changes.cut(mark.changes)
+	t.before.cut(mark.before)
 	t.mu.Unlock()
 	if err != nil {
 		t.breaks(fmt.Errorf("a savepoint could not be undone: %w", err))

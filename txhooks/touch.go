@@ -3,6 +3,8 @@ package txhooks
 import (
 	"context"
 	"fmt"
+	"iter"
+	"slices"
 
 	"github.com/asidego/aside/model"
 )
@@ -72,100 +74,163 @@ func (t *transaction) readBefore(ctx context.Context) error {
 	t.mu.Lock()
 	touched := t.touched[t.read:]
 	t.mu.Unlock()
-	var before []row
+	before := t.before.mark()
 	for _, g := range groups(touched) {
-		rows, err := t.images(ctx, g, true)
+		err := t.images(ctx, g, true, func(rows []row) {
+			t.mu.Lock()
+			defer t.mu.Unlock()
+			for _, r := range rows {
+				if err := t.before.add(Change{Relation: r.rel, Before: r.image}); err != nil {
+					t.db.pool.unspooled(ctx, t.logger(), err)
+				}
+			}
+		})
 		if err != nil {
+			t.mu.Lock()
+			defer t.mu.Unlock()
+			t.before.cut(before)
 			return err
 		}
-		before = append(before, rows...)
 	}
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	t.before = append(t.before, before...)
 	t.read += len(touched)
 	return nil
 }
 
 // readAfter reads the rows again: at the places, and wherever those are now that were there before. There is no need to
 // lock: the ones from before are, and new ones are ours.
-func (t *transaction) readAfter(ctx context.Context) ([]Change, error) {
+//
+// It goes through the before images in parts of inMemory rows. The images of a row are put together if both are at hand:
+// of more rows than that, some are reported as deleted and as inserted, which names the same keys.
+func (t *transaction) readAfter(ctx context.Context) error {
 	t.mu.Lock()
-	touched, before := t.touched, t.before
+	touched := t.touched
 	t.mu.Unlock()
-	var changes []Change
 	for _, g := range groups(touched) {
 		if g.keysOnly() {
-			for _, r := range g.keys() {
-				changes = append(changes, Change{g.rel, r.image, r.image})
+			for rows := range slices.Chunk(g.keys(), chunk) {
+				changes := make([]Change, len(rows))
+				for i, r := range rows {
+					changes[i] = Change{g.rel, r.image, r.image}
+				}
+				t.add(ctx, changes)
 			}
 			continue
 		}
-		named := g.places // g grows
-		var seen []row
-		for _, r := range before {
-			if r.rel == g.rel {
-				seen = append(seen, r)
-				if !g.all {
-					g.add(touch{g.rel, g.rel.Key, g.rel.Key.OfImage(nil, r.image)})
+		missing := placesOfOneRow(g)
+		named := true // g's own places are in the first part
+		for before := range parts(&t.before, g.rel) {
+			p := newPairs(g.rel, before)
+			missing.see(before)
+			if !named {
+				g = &group{rel: g.rel, all: g.all, seen: make(map[string]bool)}
+			}
+			for _, r := range before {
+				g.add(touch{g.rel, g.rel.Key, g.rel.Key.OfImage(nil, r.image)})
+			}
+			if named || !g.all {
+				err := t.images(ctx, g, false, func(rows []row) {
+					missing.see(rows)
+					for _, r := range rows {
+						p.after(r)
+					}
+					t.add(ctx, p.take())
+				})
+				if err != nil {
+					return err
 				}
 			}
+			t.add(ctx, p.changes)
+			named = false
 		}
-		after, err := t.images(ctx, g, false)
-		if err != nil {
-			return nil, err
-		}
-		changes = append(changes, pair(g.rel, seen, after)...)
-		changes = append(changes, unseen(g.rel, named, append(seen, after...))...)
+		t.add(ctx, missing.changes())
 	}
-	return changes, nil
+	// A before image that cannot be read again is one change less: whoever asks must be told.
+	if err := t.before.err(); err != nil {
+		t.changes.lose(err)
+		t.mu.Lock()
+		defer t.mu.Unlock()
+		for _, p := range touched {
+			t.changes.name(p.rel)
+		}
+	}
+	return nil
 }
 
-// unseen has a change for each place of one row at which no row was seen:
+func (t *transaction) add(ctx context.Context, changes []Change) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.addChanges(ctx, changes)
+}
+
+// parts yields the before images of a table in parts, one part at least.
+func parts(before *spool, rel *model.Relation) iter.Seq[[]row] {
+	return func(yield func([]row) bool) {
+		var part []row
+		yielded := false
+		for c := range before.all() {
+			if c.Relation != rel {
+				continue
+			}
+			if len(part) == inMemory {
+				if !yield(part) {
+					return
+				}
+				part, yielded = nil, true
+			}
+			part = append(part, rowOf(rel, c.Before))
+		}
+		if len(part) > 0 || !yielded {
+			yield(part)
+		}
+	}
+}
+
+// absent are the places of one row at which no row was seen:
 //
 //	T: Touch(key 1), whose row is not there
 //	W: inserts it, commits, returns; a reader caches it
 //	T: DELETE ... WHERE id = 1, which finds W's row; commits
 //
 // The images of that row are not known, but the place is.
-func unseen(rel *model.Relation, places []touch, seen []row) (changes []Change) {
-	at := make(map[string]bool)
-	for _, p := range places {
-		if !p.access.Unique {
-			continue
-		}
-		if len(at) == 0 {
-			for _, a := range rel.Accesses() {
-				for _, r := range seen {
-					at[a.Name+"="+comparable(a.OfImage(nil, r.image))] = a.Unique
-				}
-			}
-		}
-		if !at[p.access.Name+"="+comparable(p.data)] {
-			image := imageAt(p.access, p.data)
-			changes = append(changes, Change{rel, image, image})
-		}
-	}
-	return changes
+type absent struct {
+	rel    *model.Relation
+	places []touch
+	seen   map[string]bool
 }
 
-// pair puts together the images of each row. Of several before images the first counts.
-func pair(rel *model.Relation, before, after []row) []Change {
-	at := make(map[string]int)
-	var changes []Change
-	for _, r := range before {
-		if _, ok := at[r.key]; !ok {
-			at[r.key] = len(changes)
-			changes = append(changes, Change{Relation: rel, Before: r.image})
+func placesOfOneRow(g *group) *absent {
+	a := &absent{rel: g.rel, seen: make(map[string]bool)}
+	for _, p := range g.places {
+		if p.access.Unique {
+			a.places = append(a.places, p)
+			a.seen[p.access.Name+"="+comparable(p.data)] = false
 		}
 	}
-	for _, r := range after {
-		if i, ok := at[r.key]; ok {
-			changes[i].After = r.image
-			continue
+	return a
+}
+
+func (a *absent) see(rows []row) {
+	if len(a.places) == 0 {
+		return
+	}
+	for _, access := range a.rel.Accesses() {
+		for _, r := range rows {
+			at := access.Name + "=" + comparable(access.OfImage(nil, r.image))
+			if _, named := a.seen[at]; named && access.Unique {
+				a.seen[at] = true
+			}
 		}
-		at[r.key] = len(changes)
-		changes = append(changes, Change{Relation: rel, After: r.image})
+	}
+}
+
+func (a *absent) changes() (changes []Change) {
+	for _, p := range a.places {
+		if !a.seen[p.access.Name+"="+comparable(p.data)] {
+			image := imageAt(p.access, p.data)
+			changes = append(changes, Change{a.rel, image, image})
+		}
 	}
 	return changes
 }

@@ -36,6 +36,8 @@ type transaction struct {
 	shared  bool       // Tx or PrepareContext gave statements a way past us
 	sent    int
 	broken  error // why COMMIT must be refused, whatever savepoints undo
+	changes spool
+	before  spool // the before images of what was touched, as changes without After
 	state
 }
 
@@ -43,10 +45,8 @@ type transaction struct {
 type state struct {
 	failed  error // the first statement that failed since the last one that did not: the server will not commit
 	doomed  error // why COMMIT must be refused
-	changes []Change
 	touched []touch
-	read    int   // touched[:read] have had their before images read
-	before  []row // the before images
+	read    int // touched[:read] have had their before images read
 
 	beforeCommit []func() error
 	afterCommit  []func(deadline time.Time)
@@ -162,16 +162,19 @@ func (t *transaction) prepare(bottom *frame) error {
 			return err
 		}
 	}
-	changes, err := t.readAfter(t.caller)
-	if err != nil {
-		return err
-	}
+	t.mu.Lock()
+	told := t.changes.mark()
+	t.mu.Unlock()
+	err := t.readAfter(t.caller)
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	if err := t.refusal(bottom); err != nil {
+	if err == nil {
+		err = t.refusal(bottom)
+	}
+	if err != nil {
+		t.changes.cut(told)
 		return err
 	}
-	t.changes = append(t.changes, changes...)
 	t.ending = true
 	return nil
 }
@@ -209,4 +212,10 @@ func (t *transaction) finish(o Outcome) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	t.outcome = o
+}
+
+// close ends the lists of a transaction that has been told of, or never will be.
+func (t *transaction) close() {
+	t.changes.end()
+	t.before.end()
 }
