@@ -3,6 +3,7 @@ package cachedrepo
 import (
 	"context"
 	"fmt"
+	"iter"
 	"time"
 
 	"github.com/asidego/aside/model"
@@ -17,56 +18,100 @@ func (rt *runtime) Ended(ctx context.Context, o txhooks.Outcome, changes txhooks
 	if o == txhooks.RolledBack {
 		return 0
 	}
-	keys := rt.keysOf(ctx, changes)
 	if o == txhooks.InDoubt {
 		rt.stats.inDoubt.Add(1)
-		rt.again(keys)
+		rt.again(ctx, changes)
 	}
-	if len(keys) == 0 {
-		return 0
+	for keys := range rt.keysOf(ctx, changes) {
+		pending = rt.node.invalidate(ctx, keys)
 	}
-	return rt.node.invalidate(ctx, keys)
+	rt.unread(ctx, changes)
+	return pending
 }
 
-// keysOf lists the keys of the images, each once.
-func (rt *runtime) keysOf(ctx context.Context, changes txhooks.Changes) []string {
-	var keys []string
-	seen := make(map[string]bool, 2*changes.Len())
-	var buf [4]model.Datum
-	for ch := range changes.All() {
-		t := rt.tables[ch.Relation]
-		if t == nil {
-			rt.stats.unknown.Add(1)
-			if rt.node.first("table " + ch.Relation.Name) {
-				rt.cfg.Logger.WarnContext(ctx, "aside: a table that was written to is not in cachedrepo.Config.Tables", "table", ch.Relation.Name)
+// keysOf yields the keys of the images, chunk by chunk; the slice is good until the next. All keys of a large transaction
+// would be far more than the rows that any cache holds, so they are never in memory at once, and a key is left out as
+// already seen within one chunk only. To invalidate one twice is no mistake.
+func (rt *runtime) keysOf(ctx context.Context, changes txhooks.Changes) iter.Seq[[]string] {
+	return func(yield func([]string) bool) {
+		n := min(chunk, 4*changes.Len())
+		keys, seen := make([]string, 0, n), make(map[string]struct{}, n)
+		var buf [4]model.Datum
+		for ch := range changes.All() {
+			t := rt.tables[ch.Relation]
+			if t == nil {
+				rt.foreign(ctx, ch.Relation)
+				continue
 			}
-			continue
+			for _, a := range t.accesses {
+				for _, img := range [2]model.Image{ch.Before, ch.After} {
+					if img == nil {
+						continue
+					}
+					data := a.OfImage(buf[:0], img)
+					if model.HasNull(data) {
+						continue
+					}
+					k := a.key(data)
+					if _, ok := seen[k]; ok {
+						continue
+					}
+					seen[k] = struct{}{}
+					if keys = append(keys, k); len(keys) < chunk {
+						continue
+					}
+					if !yield(keys) {
+						return
+					}
+					keys = keys[:0]
+					clear(seen)
+				}
+			}
 		}
-		for _, a := range t.accesses {
-			for _, img := range [2]model.Image{ch.Before, ch.After} {
-				if img == nil {
-					continue
-				}
-				data := a.OfImage(buf[:0], img)
-				if model.HasNull(data) {
-					continue
-				}
-				if k := a.key(data); !seen[k] {
-					seen[k] = true
-					keys = append(keys, k)
-				}
-			}
+		if len(keys) > 0 {
+			yield(keys)
 		}
 	}
-	return keys
+}
+
+func (rt *runtime) foreign(ctx context.Context, rel *model.Relation) {
+	rt.stats.unknown.Add(1)
+	if rt.node.first("table " + rel.Name) {
+		rt.cfg.Logger.WarnContext(ctx, "aside: a table that was written to is not in cachedrepo.Config.Tables", "table", rel.Name)
+	}
+}
+
+// unread deals with changes that cannot be read back from their temporary file: nobody knows which keys they have. As
+// with more pending keys than can be kept, this process stays away from the store until everything that is there now has
+// ended.
+func (rt *runtime) unread(ctx context.Context, changes txhooks.Changes) {
+	err := changes.Err()
+	if err == nil {
+		return
+	}
+	rt.stats.unread.Add(1)
+	rt.node.distrustAll()
+	for _, rel := range changes.Tables() {
+		if rt.tables[rel] != nil {
+			rt.trouble(ctx, "enumerate "+rel.Name, fmt.Errorf("aside: table %s: some of its changed rows are not known: %w", rel.Name, err))
+		}
+	}
 }
 
 // again repeats the invalidation after a COMMIT whose answer was lost. Once is not enough: the server may commit after
 // the first, and a reader may have stored the old row in between (history 6). How much later it may commit nobody
 // knows; what commits after the last of these stays stale for a TTL.
-func (rt *runtime) again(keys []string) {
+//
+// The keys are made anew each time, from changes that stay in their file: a process that loses its database in the midst
+// of many large transactions must not keep all their keys for a minute.
+func (rt *runtime) again(ctx context.Context, changes txhooks.Changes) {
+	ctx = context.WithoutCancel(ctx)
 	for _, after := range []time.Duration{time.Second, 10 * time.Second, time.Minute} {
-		rt.node.later(after, keys)
+		release := changes.Keep()
+		rt.node.later(after, rt.keysOf(ctx, changes), func() {
+			rt.unread(ctx, changes)
+			release()
+		})
 	}
 }
 

@@ -3,6 +3,7 @@ package cachedrepo
 import (
 	"context"
 	"errors"
+	"iter"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -173,33 +174,60 @@ func (n *node) keep(keys []string) {
 	n.suspect()
 }
 
+// distrustAll has this process stay away from the store until everything that is there now has ended.
+func (n *node) distrustAll() {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	n.overflow = time.Now().Add(n.rt.longestLife())
+	n.suspect()
+}
+
 func (n *node) waiting() int {
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	return len(n.pending) + n.sending
 }
 
-// later invalidates keys once more after a while. If the cache is closed before, they are pending then: close sends them.
-func (n *node) later(after time.Duration, keys []string) {
+// later invalidates the keys that parts yields once more after a while, and then calls done. If the cache is closed
+// before, they are pending then: close sends them.
+func (n *node) later(after time.Duration, parts iter.Seq[[]string], done func()) {
 	n.mu.Lock()
-	defer n.mu.Unlock()
-	if n.closed {
+	closed := n.closed
+	if !closed {
+		n.repeats.Add(1)
+	}
+	n.mu.Unlock()
+	if closed {
+		done()
 		return
 	}
-	n.repeats.Add(1)
 	go func() {
 		defer n.repeats.Done()
+		defer done()
 		select {
 		case <-n.after(after):
-			n.invalidate(n.ctx, keys)
+			for keys := range parts {
+				n.invalidate(n.ctx, keys)
+			}
 		case <-n.ctx.Done():
-			n.mu.Lock()
-			defer n.mu.Unlock()
-			for _, k := range keys {
-				n.pending[k] = struct{}{}
+			for keys := range parts {
+				n.leave(keys)
 			}
 		}
 	}()
+}
+
+// leave makes keys pending for close.
+func (n *node) leave(keys []string) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	for _, k := range keys {
+		if _, known := n.pending[k]; !known && len(n.pending) >= n.rt.cfg.MaxPending {
+			n.rt.stats.givenUp.Add(1)
+			continue
+		}
+		n.pending[k] = struct{}{}
+	}
 }
 
 // probe runs while the store is not trusted. It sends what is pending, or, if nothing is, an invalidation of a key that

@@ -39,6 +39,8 @@ type Stats struct {
 	Pending     uint64 // keys whose invalidation waits for the store now
 	GivenUp     uint64 // invalidations given up by Close or over Config.MaxPending
 	InDoubt     uint64 // transactions whose outcome is not known
+	Unspooled   uint64 // large transactions of this *sql.DB whose changes were kept in memory for want of a temporary file
+	Unread      uint64 // transactions of which not all changed rows are known: their temporary file could not be read
 	Unknown     uint64 // changes of tables that are not in Config.Tables
 	Opened      uint64 // times this process stopped asking the store
 }
@@ -50,7 +52,7 @@ type counters struct {
 	inTransaction, bypassed, leased, guarded, distrusted atomic.Uint64
 	storeErrors, storeRefused, loadErrors                atomic.Uint64
 	invalidated, replayed, givenUp                       atomic.Uint64
-	inDoubt, unknown, opened                             atomic.Uint64
+	inDoubt, unread, unknown, opened                     atomic.Uint64
 }
 
 // Stats returns the counts. They are read one by one: a sum may be off by what happens meanwhile.
@@ -83,6 +85,8 @@ func (c *Cache) Stats() Stats {
 		Pending:       uint64(c.node.waiting()),
 		GivenUp:       n.givenUp.Load(),
 		InDoubt:       n.inDoubt.Load(),
+		Unspooled:     uint64(c.db.SpoolFailures()),
+		Unread:        n.unread.Load(),
 		Unknown:       n.unknown.Load(),
 		Opened:        n.opened.Load(),
 	}
@@ -94,7 +98,8 @@ type Observer struct {
 	// Read tells of a read that asked the store: the table's or the view's name, whether the answer came from the store, and
 	// how long it took.
 	Read func(ctx context.Context, name string, hit bool, took time.Duration)
-	// Error tells of trouble that no caller hears of: op is get, acquire, fill, abandon, invalidate, encode or decode.
+	// Error tells of trouble that no caller hears of: op is get, acquire, fill, abandon, invalidate, enumerate, encode
+	// or decode.
 	Error func(ctx context.Context, op string, err error)
 }
 

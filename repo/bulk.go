@@ -26,9 +26,9 @@ var (
 // bulkAttempts bounds how often UpdateWhere tries to find the rows that it locked.
 const bulkAttempts = 3
 
-// UpdateWhere returns how many rows it changed. Of these only key and index columns come back from the server; they are
-// kept in memory until the transaction ends. A version column is incremented. Only rows that satisfy the table's Filter
-// are changed.
+// UpdateWhere returns how many rows it changed. Of these only key and index columns come back from the server; the
+// transaction keeps them until it ends, in a temporary file if they are many. A version column is incremented. Only rows
+// that satisfy the table's Filter are changed.
 //
 // It runs in a savepoint, for a transaction that changes the key of a row while this one waits for it makes the
 // statement miss the row. That is noticed, undone and tried again, three times in all.
@@ -80,7 +80,7 @@ func (r *SQL[T, K]) updateWhere(ctx context.Context, b Bulk) (int64, error) {
 		" SELECT aside_count.aside_locked, COALESCE(aside_updated, FALSE), " + r.text.images + ", " + r.text.old +
 		" FROM (SELECT count(*) AS aside_locked FROM aside_old) AS aside_count LEFT JOIN aside_new ON TRUE"
 	var locked int64
-	var changes []txhooks.Change
+	changes := batch{db: r.db, ctx: ctx}
 	err := r.each(ctx, query, b.Args, func(rows *sql.Rows) error {
 		var updated bool
 		var before, after T
@@ -95,25 +95,53 @@ func (r *SQL[T, K]) updateWhere(ctx context.Context, b Bulk) (int64, error) {
 		if change.Before, err = r.rel.Image(&before); err != nil {
 			return err
 		}
-		change.After, err = r.rel.Image(&after)
-		changes = append(changes, change)
-		return err
+		if change.After, err = r.rel.Image(&after); err != nil {
+			return err
+		}
+		return changes.add(change)
 	})
+	if err == nil {
+		err = changes.report()
+	}
 	if err != nil {
 		return 0, err
 	}
-	n := int64(len(changes))
-	if n != locked {
-		return 0, movedError{locked, n}
+	if changes.n != locked {
+		return 0, movedError{locked, changes.n}
 	}
-	if n == 0 {
-		return 0, nil
-	}
-	return n, r.db.Changed(ctx, changes...)
+	return changes.n, nil
 }
 
-// DeleteWhere returns how many rows it deleted. Of these only key and index columns come back from the server; they are
-// kept in memory until the transaction ends. Only rows that satisfy the table's Filter are deleted.
+// batch reports changes while the rows come in, so that they are nowhere all in memory. What is reported before a
+// statement fails is undone with it: by UpdateWhere's savepoint, or by the transaction, which cannot commit then.
+type batch struct {
+	db      *txhooks.DB
+	ctx     context.Context
+	n       int64
+	changes []txhooks.Change
+}
+
+func (b *batch) add(c txhooks.Change) error {
+	b.changes = append(b.changes, c)
+	b.n++
+	if len(b.changes) < maxRows {
+		return nil
+	}
+	return b.report()
+}
+
+func (b *batch) report() error {
+	if len(b.changes) == 0 {
+		return nil
+	}
+	err := b.db.Changed(b.ctx, b.changes...)
+	clear(b.changes)
+	b.changes = b.changes[:0]
+	return err
+}
+
+// DeleteWhere returns how many rows it deleted. Of these only key and index columns come back from the server; see
+// UpdateWhere. Only rows that satisfy the table's Filter are deleted.
 func (r *SQL[T, K]) DeleteWhere(ctx context.Context, b Bulk) (int64, error) {
 	switch {
 	case strings.TrimSpace(b.Where) == "":
@@ -121,8 +149,9 @@ func (r *SQL[T, K]) DeleteWhere(ctx context.Context, b Bulk) (int64, error) {
 	case b.Set != "":
 		return 0, fail(ctx, r.rel, "delete where", b.Where, errSet)
 	}
-	var changes []txhooks.Change
+	var n int64
 	err := r.write(ctx, func(ctx context.Context) error {
+		changes := batch{db: r.db, ctx: ctx}
 		query := "DELETE FROM " + r.text.table + " WHERE (" + b.Where + ")" + r.text.filter + " RETURNING " + r.text.images
 		err := r.each(ctx, query, b.Args, func(rows *sql.Rows) error {
 			var before T
@@ -130,16 +159,19 @@ func (r *SQL[T, K]) DeleteWhere(ctx context.Context, b Bulk) (int64, error) {
 				return err
 			}
 			image, err := r.rel.Image(&before)
-			changes = append(changes, txhooks.Change{Relation: r.rel, Before: image})
-			return err
+			if err != nil {
+				return err
+			}
+			return changes.add(txhooks.Change{Relation: r.rel, Before: image})
 		})
-		if err != nil || len(changes) == 0 {
-			return err
+		if err == nil {
+			err = changes.report()
 		}
-		return r.db.Changed(ctx, changes...)
+		n = changes.n
+		return err
 	})
 	if err != nil {
 		return 0, fail(ctx, r.rel, "delete where", b.Where, err)
 	}
-	return int64(len(changes)), nil
+	return n, nil
 }
