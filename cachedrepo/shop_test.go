@@ -101,12 +101,16 @@ func (s *shop) cache(t *testing.T, st store.Store, cfg cachedrepo.Config) *cache
 	return c
 }
 
-// stores runs a test on Redis and in memory.
+// stores runs a test on Redis, on a Redis Cluster of three masters, and in memory.
 func stores(t *testing.T, test func(t *testing.T, st store.Store, namespace string)) {
 	t.Helper()
 	t.Run("redis", func(t *testing.T) {
 		server := testenv.Redis(t)
 		test(t, redisstore.New(server.Client(t)), server.Prefix())
+	})
+	t.Run("cluster", func(t *testing.T) {
+		cluster := testenv.RedisCluster(t)
+		test(t, redisstore.New(cluster.Client(t)), cluster.Prefix())
 	})
 	t.Run("memory", func(t *testing.T) {
 		test(t, memstore.New(memstore.Config{}), "shop")

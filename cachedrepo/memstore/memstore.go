@@ -37,7 +37,10 @@ type Store struct {
 	shards []*shard // a power of two
 }
 
-var _ store.Store = (*Store)(nil)
+var (
+	_ store.Store   = (*Store)(nil)
+	_ store.Scanner = (*Store)(nil)
+)
 
 // New returns an empty store.
 func New(cfg Config) *Store {

@@ -43,7 +43,11 @@ type Store struct {
 	server   []string // of the server, found by the last Check
 }
 
-var _ store.Store = (*Store)(nil)
+var (
+	_ store.Store   = (*Store)(nil)
+	_ store.Sharded = (*Store)(nil)
+	_ store.Scanner = (*Store)(nil)
+)
 
 const (
 	// maxAbandoned is far more than the connections that a pool has: a caller that finds no slot waits for one as it would

@@ -53,6 +53,7 @@ func Run(t *testing.T, open func(t *testing.T) Harness) {
 		{"OneHolder", oneHolder},
 		{"Writers", writers},
 		{"ContextDone", contextDone},
+		{"Scan", scan},
 		{"Random", random},
 	} {
 		t.Run(c.name, func(t *testing.T) { c.run(t, open(t)) })
