@@ -38,7 +38,8 @@ func New(db *sqlx.DB, cfg Config) *DB {
 // In tells whether ctx carries a transaction of db, be it open or finished.
 func (db *DB) In(ctx context.Context) bool { return db.frame(ctx) != nil }
 
-// Tx returns the transaction in ctx for libraries that want one (River's InsertTx). Do not end it. What is sent through it
+// Tx returns the transaction in ctx for libraries that want one (River's InsertTx). Do not end it: Run then fails with
+// ErrEndedOutside, for which it asks the server when the transaction began, here and before COMMIT. What is sent through it
 // is not seen here: Touch reads at once in such a transaction instead of waiting for the next statement. A finished
 // transaction is returned too; its methods fail with sql.ErrTxDone.
 func (db *DB) Tx(ctx context.Context) (*sqlx.Tx, bool) {

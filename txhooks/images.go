@@ -3,6 +3,7 @@ package txhooks
 import (
 	"cmp"
 	"context"
+	"database/sql"
 	"fmt"
 	"reflect"
 	"slices"
@@ -14,6 +15,11 @@ import (
 
 // chunk is how many places one statement names; PostgreSQL takes 65535 arguments.
 const chunk = 1000
+
+// queryer is a transaction, or a pool.
+type queryer interface {
+	QueryContext(ctx context.Context, query string, args ...any) (*sql.Rows, error)
+}
 
 // row is a row's image, with its key in a form that can be compared.
 type row struct {
@@ -122,7 +128,11 @@ func (t *transaction) query(ctx context.Context, rel *model.Relation, places []t
 		}
 	}()
 	query, args := selectImages(rel, places, lock)
-	rows, err := t.tx.QueryContext(ctx, query, args...)
+	from := t.look
+	if from == nil {
+		from = t.tx
+	}
+	rows, err := from.QueryContext(ctx, query, args...)
 	if err != nil {
 		return t.note(ctx, err)
 	}

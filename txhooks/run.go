@@ -53,16 +53,15 @@ func (db *DB) attempt(ctx context.Context, opts Options, mayRetry bool, fn func(
 	returned := false
 	defer func() {
 		if !returned { // fn or a BeforeCommit hook panicked or ended the goroutine
-			t.rollback()
-			t.end(RolledBack)
+			o, _ := t.giveUp(errEnded)
+			t.end(o)
 		}
 	}()
 	var o Outcome
 	if err = fn(bottom.context(ctx)); err == nil {
 		o, err = t.commit(bottom)
 	} else {
-		t.rollback()
-		o = RolledBack
+		o, err = t.giveUp(err)
 	}
 	returned = true
 	if mayRetry && o == RolledBack && ctx.Err() == nil && retryable(err) {

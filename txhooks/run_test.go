@@ -541,6 +541,7 @@ func TestTransactionControlIsRefused(t *testing.T) {
 			"BEGIN":                              true,
 			"START TRANSACTION":                  true,
 			"PREPARE TRANSACTION 'x'":            true,
+			"UPDATE note SET body = ''; COMMIT":  true,
 			"SAVEPOINT s":                        false,
 			"SELECT 1":                           false,
 			"PREPARE p AS SELECT 1":              false,
@@ -559,6 +560,9 @@ func TestTransactionControlIsRefused(t *testing.T) {
 			_, err := db.ExecContext(ctx, "ROLLBACK")
 			if err == nil {
 				t.Error("ROLLBACK was sent")
+			}
+			if _, err := db.ExecContext(ctx, "INSERT INTO note VALUES (2, ''); /* ; */ COMMIT"); err == nil {
+				t.Error("COMMIT was sent")
 			}
 			var n int
 			if err := db.QueryRowContext(ctx, "COMMIT").Scan(&n); err == nil || !strings.Contains(err.Error(), "COMMIT in a transaction") {

@@ -25,6 +25,7 @@ type transaction struct {
 	conn    *sqlx.Conn         // nil if tx has its connection from the pool
 	tx      *sqlx.Tx           // on a context of its own, see begin
 	cancel  context.CancelFunc // of that context
+	look    queryer            // where images are read once tx is over; nil: they are not
 
 	reading sync.Mutex // held while before images are read
 
@@ -35,6 +36,7 @@ type transaction struct {
 	drained bool       // all hooks were called: new ones are called at once
 	shared  bool       // Tx or PrepareContext gave statements a way past us
 	sent    int
+	witness int64 // what tells the transaction from another on its connection; 0: it was not handed out
 	broken  error // why COMMIT must be refused, whatever savepoints undo
 	changes spool
 	before  spool // the before images of what was touched, as changes without After
@@ -114,7 +116,11 @@ func (t *transaction) handOut(ctx context.Context) {
 	if over {
 		return
 	}
-	if err := t.readBefore(ctx); err != nil {
+	err := t.readBefore(ctx)
+	if err == nil {
+		err = t.see(ctx)
+	}
+	if err != nil {
 		t.breaks(err)
 	}
 }
@@ -122,8 +128,7 @@ func (t *transaction) handOut(ctx context.Context) {
 // commit does what comes before COMMIT, and COMMIT. Its error comes with the outcome.
 func (t *transaction) commit(bottom *frame) (Outcome, error) {
 	if err := t.prepare(bottom); err != nil {
-		t.rollback()
-		return RolledBack, err
+		return t.giveUp(err)
 	}
 	err := t.tx.Commit()
 	t.mu.Lock()
@@ -158,6 +163,11 @@ func (t *transaction) prepare(bottom *frame) error {
 		}
 		hook := t.beforeCommit[i]
 		t.mu.Unlock()
+		if i == 0 { // what hooks send would commit by itself
+			if err := t.still(t.caller); err != nil {
+				return err
+			}
+		}
 		if err := hook(); err != nil {
 			return err
 		}
@@ -166,6 +176,9 @@ func (t *transaction) prepare(bottom *frame) error {
 	told := t.changes.mark()
 	t.mu.Unlock()
 	err := t.readAfter(t.caller)
+	if err == nil {
+		err = t.still(t.caller)
+	}
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	if err == nil {
@@ -193,14 +206,11 @@ func (t *transaction) refusal(bottom *frame) error {
 }
 
 // rollback ends the transaction without COMMIT. If ROLLBACK fails the connection is gone, and the transaction with it.
-func (t *transaction) rollback() {
-	t.mu.Lock()
-	t.ending = true
-	t.mu.Unlock()
+func (t *transaction) rollback(o Outcome) {
 	stop := time.AfterFunc(rollbackTimeout, t.cancel)
 	_ = t.tx.Rollback()
 	stop.Stop()
-	t.finish(RolledBack)
+	t.finish(o)
 }
 
 // finish gives the connection back. Nothing is sent any more.

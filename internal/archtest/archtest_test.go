@@ -70,9 +70,14 @@ var rules = []rule{
 	},
 	{
 		[]string{"txhooks"},
-		[]string{"model"},
+		[]string{"model", "txhooks/internal/..."},
 		[]string{"github.com/jmoiron/sqlx"},
 		"transactions with hooks are of use without any cache, and know none",
+	},
+	{
+		[]string{"txhooks/internal/..."},
+		nil, nil,
+		"what reads SQL knows neither tables nor transactions",
 	},
 	{
 		[]string{"repo"},
