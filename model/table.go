@@ -43,9 +43,6 @@ func NewTable[T any, K comparable](spec Spec[T, K]) (*Table[T, K], error) {
 	}
 
 	if spec.Scope != "" {
-		return nil, rel.errorf("Scope is not supported by this version")
-	}
-	if spec.Scope != "" {
 		if err := rel.setScope(spec.Scope); err != nil {
 			return nil, err
 		}

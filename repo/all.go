@@ -4,18 +4,25 @@ import (
 	"context"
 	"database/sql/driver"
 	"iter"
+	"slices"
+	"strings"
 )
 
 // Where selects by an SQL condition, uncached: Where(ctx, "price > $1 ORDER BY id LIMIT 10", 99). What may follow a
 // WHERE may follow the condition. It sees the rows that satisfy the table's Filter only. Columns may be qualified with
 // the table's name, without its schema.
-func (r *SQL[T, K]) Where(ctx context.Context, cond string, args ...any) ([]T, error) {
+func (r *SQL[T, K]) Where(ctx context.Context, cond string, values ...any) ([]T, error) {
 	from := r.text.table
-	if r.rel.Filter != "" {
-		// "filter AND a OR b" would let rows through, and the condition cannot be put in parentheses.
-		from = "(SELECT * FROM " + r.text.table + " WHERE " + r.rel.Filter + ") AS " + r.text.alias
+	a := args(slices.Clone(values))
+	narrow, err := r.narrow(ctx, &a)
+	if err != nil {
+		return nil, fail(ctx, r.rel, "select where", cond, err)
 	}
-	recs, err := r.records(ctx, "SELECT "+r.text.columns+" FROM "+from+" WHERE "+cond, args)
+	if narrow != "" {
+		// "filter AND a OR b" would let rows through, and the condition cannot be put in parentheses.
+		from = "(SELECT * FROM " + r.text.table + " WHERE " + strings.TrimPrefix(narrow, " AND ") + ") AS " + r.text.alias
+	}
+	recs, err := r.records(ctx, "SELECT "+r.text.columns+" FROM "+from+" WHERE "+cond, a)
 	return recs, fail(ctx, r.rel, "select where", cond, err)
 }
 

@@ -5,6 +5,7 @@ import (
 	"database/sql"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 
 	"github.com/asidego/aside/txhooks"
@@ -74,14 +75,19 @@ func (r *SQL[T, K]) updateWhere(ctx context.Context, b Bulk) (int64, error) {
 	if v := r.rel.Version; v >= 0 {
 		set += ", " + r.text.column(v) + " = " + r.text.column(v) + " + 1"
 	}
-	query := "WITH aside_old AS MATERIALIZED (" + r.text.lock("("+b.Where+")"+r.text.filter) + ")," +
+	a := args(slices.Clone(b.Args))
+	narrow, err := r.narrow(ctx, &a)
+	if err != nil {
+		return 0, err
+	}
+	query := "WITH aside_old AS MATERIALIZED (" + r.text.lock("("+b.Where+")"+narrow) + ")," +
 		" aside_new AS (UPDATE " + r.text.table + " SET " + set + " FROM aside_old WHERE " + r.text.joinOld() +
 		" RETURNING TRUE AS aside_updated, " + r.text.images + ", " + r.text.old + ")" +
 		" SELECT aside_count.aside_locked, COALESCE(aside_updated, FALSE), " + r.text.images + ", " + r.text.old +
 		" FROM (SELECT count(*) AS aside_locked FROM aside_old) AS aside_count LEFT JOIN aside_new ON TRUE"
 	var locked int64
 	changes := batch{db: r.db, ctx: ctx}
-	err := r.each(ctx, query, b.Args, func(rows *sql.Rows) error {
+	err = r.each(ctx, query, a, func(rows *sql.Rows) error {
 		var updated bool
 		var before, after T
 		err := scanRow(r.rel, rows, target{rec: &locked}, target{rec: &updated}, target{&after, r.rel.Images}, target{&before, r.rel.Images})
@@ -96,6 +102,9 @@ func (r *SQL[T, K]) updateWhere(ctx context.Context, b Bulk) (int64, error) {
 			return err
 		}
 		if change.After, err = r.rel.Image(&after); err != nil {
+			return err
+		}
+		if err := r.stays(change.Before, change.After); err != nil {
 			return err
 		}
 		return changes.add(change)
@@ -152,8 +161,13 @@ func (r *SQL[T, K]) DeleteWhere(ctx context.Context, b Bulk) (int64, error) {
 	var n int64
 	err := r.write(ctx, func(ctx context.Context) error {
 		changes := batch{db: r.db, ctx: ctx}
-		query := "DELETE FROM " + r.text.table + " WHERE (" + b.Where + ")" + r.text.filter + " RETURNING " + r.text.images
-		err := r.each(ctx, query, b.Args, func(rows *sql.Rows) error {
+		a := args(slices.Clone(b.Args))
+		narrow, err := r.narrow(ctx, &a)
+		if err != nil {
+			return err
+		}
+		query := "DELETE FROM " + r.text.table + " WHERE (" + b.Where + ")" + narrow + " RETURNING " + r.text.images
+		err = r.each(ctx, query, a, func(rows *sql.Rows) error {
 			var before T
 			if err := scanRow(r.rel, rows, target{&before, r.rel.Images}); err != nil {
 				return err

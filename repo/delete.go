@@ -25,7 +25,12 @@ func (r *SQL[T, K]) delete(ctx context.Context, at model.Place) error {
 	}
 	var a args
 	var before T
-	query := "DELETE FROM " + r.text.table + " WHERE " + r.text.at(&a, at.Access, data) + r.text.filter +
+	where := r.text.at(&a, at.Access, data)
+	narrow, err := r.narrow(ctx, &a)
+	if err != nil {
+		return err
+	}
+	query := "DELETE FROM " + r.text.table + " WHERE " + where + narrow +
 		" RETURNING " + r.text.images
 	found, err := r.one(ctx, query, a, func(rows *sql.Rows) error {
 		return scanRow(r.rel, rows, target{&before, r.rel.Images})

@@ -34,8 +34,13 @@ func (r *SQL[T, K]) find(ctx context.Context, at model.Place) (T, error) {
 		return none, model.NotFound(at)
 	}
 	var a args
+	where := r.text.at(&a, at.Access, data)
+	narrow, err := r.narrow(ctx, &a)
+	if err != nil {
+		return none, fail(ctx, r.rel, "find", fault.Describe(at), err)
+	}
 	// One row more than there can be, to notice a "unique" index that is none.
-	recs, err := r.records(ctx, r.text.select1+" WHERE "+r.text.at(&a, at.Access, data)+r.text.filter+" LIMIT 2", a)
+	recs, err := r.records(ctx, r.text.select1+" WHERE "+where+narrow+" LIMIT 2", a)
 	switch {
 	case err != nil:
 		return none, fail(ctx, r.rel, "find", fault.Describe(at), err)
@@ -62,7 +67,12 @@ func (r *SQL[T, K]) Count(ctx context.Context, at model.Many[T]) (int, error) {
 	}
 	var a args
 	var n int
-	query := "SELECT count(*) FROM " + r.text.table + " WHERE " + r.text.at(&a, place.Access, data) + r.text.filter
+	where := r.text.at(&a, place.Access, data)
+	narrow, err := r.narrow(ctx, &a)
+	if err != nil {
+		return 0, fail(ctx, r.rel, "count", fault.Describe(place), err)
+	}
+	query := "SELECT count(*) FROM " + r.text.table + " WHERE " + where + narrow
 	err = r.each(ctx, query, a, func(rows *sql.Rows) error { return rows.Scan(&n) })
 	return n, fail(ctx, r.rel, "count", fault.Describe(place), err)
 }

@@ -188,7 +188,11 @@ func (r *SQL[T, K]) atKeys(ctx context.Context, by *model.Access, keys [][]model
 		if err != nil {
 			return nil, err
 		}
-		recs, err := r.records(ctx, r.text.select1+" WHERE "+where+r.text.filter, a)
+		narrow, err := r.narrow(ctx, &a)
+		if err != nil {
+			return nil, err
+		}
+		recs, err := r.records(ctx, r.text.select1+" WHERE "+where+narrow, a)
 		if err != nil {
 			return nil, err
 		}

@@ -65,7 +65,7 @@ func (r *SQL[T, K]) insert(ctx context.Context, op string, recs []T) ([]T, error
 
 func (r *SQL[T, K]) insertRows(ctx context.Context, recs []T) ([]T, error) {
 	var a args
-	into, err := r.values(&a, recs)
+	into, err := r.values(ctx, &a, recs)
 	if err != nil {
 		return nil, err
 	}
@@ -88,7 +88,7 @@ func (r *SQL[T, K]) insertRows(ctx context.Context, recs []T) ([]T, error) {
 }
 
 // values is "INSERT INTO table (columns) VALUES (...), (...)".
-func (r *SQL[T, K]) values(a *args, recs []T) (string, error) {
+func (r *SQL[T, K]) values(ctx context.Context, a *args, recs []T) (string, error) {
 	columns := make([]int, 0, len(r.rel.Columns))
 	for i := range r.rel.Columns {
 		if !r.rel.Columns[i].ReadOnly {
@@ -99,6 +99,9 @@ func (r *SQL[T, K]) values(a *args, recs []T) (string, error) {
 	for i := range recs {
 		rec := recs[i]
 		r.rel.Normalize(&rec)
+		if err := r.enter(ctx, &rec); err != nil {
+			return "", err
+		}
 		terms := make([]string, len(columns))
 		for j, c := range columns {
 			if r.leftToDatabase(&rec, c) {

@@ -71,7 +71,11 @@ func (r *SQL[T, K]) page(
 	if after != nil {
 		where += " AND " + r.text.after(&a, order, after)
 	}
-	query := r.text.select1 + " WHERE " + where + r.text.filter +
+	narrow, err := r.narrow(ctx, &a)
+	if err != nil {
+		return nil, err
+	}
+	query := r.text.select1 + " WHERE " + where + narrow +
 		" ORDER BY " + r.text.orderBy(order) + " LIMIT " + a.add(int64(limit))
 	return r.records(ctx, query, a)
 }

@@ -53,9 +53,13 @@ func (r *SQL[T, K]) lockRow(ctx context.Context, at model.Place) (row, again *T,
 		return nil, nil, model.NotFound(at)
 	}
 	var a args
-	where := r.text.at(&a, at.Access, data) + r.text.filter
+	where := r.text.at(&a, at.Access, data)
+	narrow, err := r.narrow(ctx, &a)
+	if err != nil {
+		return nil, nil, err
+	}
 	row, again = new(T), new(T)
-	found, err := r.one(ctx, r.text.select1+" WHERE "+where+" FOR NO KEY UPDATE", a, func(rows *sql.Rows) error {
+	found, err := r.one(ctx, r.text.select1+" WHERE "+where+narrow+" FOR NO KEY UPDATE", a, func(rows *sql.Rows) error {
 		if err := scanRow(r.rel, rows, target{row, r.text.all}); err != nil {
 			return err
 		}
@@ -97,8 +101,13 @@ func (r *SQL[T, K]) updateLocked(ctx context.Context, a args, set []string, befo
 	if err != nil {
 		return none, err
 	}
+	where := r.text.at(&a, r.rel.Key, key)
+	scoped, err := r.scoped(ctx, &a)
+	if err != nil {
+		return none, err
+	}
 	query := "UPDATE " + r.text.table + " SET " + strings.Join(set, ", ") +
-		" WHERE " + r.text.at(&a, r.rel.Key, key) + " RETURNING " + r.text.columns
+		" WHERE " + where + scoped + " RETURNING " + r.text.columns
 	recs, err := r.records(ctx, query, a)
 	switch {
 	case err != nil:
@@ -130,6 +139,8 @@ func (r *SQL[T, K]) altered(a *args, before, after *T) ([]string, error) {
 		case column.Equal(was, is):
 		case slices.Contains(r.rel.Key.Columns, i):
 			return nil, fault.KeyAltered(&r.rel.Columns[i])
+		case i == r.rel.Scope:
+			return nil, fault.ErrLeavesScope
 		case r.rel.Columns[i].ReadOnly:
 			return nil, fault.ReadOnly(&r.rel.Columns[i])
 		default:

@@ -1,6 +1,7 @@
 package repo
 
 import (
+	"slices"
 	"strconv"
 	"strings"
 
@@ -71,14 +72,12 @@ func (t *text) lock(where string) string {
 	return "SELECT " + strings.Join(renamed, ", ") + " FROM " + t.table + " WHERE " + where + " FOR NO KEY UPDATE"
 }
 
-// joinOld compares the key with that of the row which lock returned.
+// joinOld compares the key, and the scope, with those of the row which lock returned.
 func (t *text) joinOld() string {
 	var conditions []string
 	for i, c := range t.rel.Images {
-		for _, k := range t.rel.Key.Columns {
-			if c == k {
-				conditions = append(conditions, t.column(c)+" = "+oldPrefix+strconv.Itoa(i))
-			}
+		if c == t.rel.Scope || slices.Contains(t.rel.Key.Columns, c) {
+			conditions = append(conditions, t.column(c)+" = "+oldPrefix+strconv.Itoa(i))
 		}
 	}
 	return strings.Join(conditions, " AND ")

@@ -36,6 +36,9 @@ func (r *SQL[T, K]) Update(ctx context.Context, rec T) (T, error) {
 
 func (r *SQL[T, K]) update(ctx context.Context, rec *T) (T, error) {
 	var none T
+	if err := r.enter(ctx, rec); err != nil {
+		return none, err
+	}
 	key, err := r.rel.Key.Of(nil, rec)
 	if err != nil {
 		return none, err
@@ -45,12 +48,16 @@ func (r *SQL[T, K]) update(ctx context.Context, rec *T) (T, error) {
 		return none, err
 	}
 	var a args
-	where := r.text.at(&a, r.rel.Key, key) + " AND " + r.text.column(r.rel.Version) + " = " + a.add(version) + r.text.filter
+	where := r.text.at(&a, r.rel.Key, key) + " AND " + r.text.column(r.rel.Version) + " = " + a.add(version)
+	narrow, err := r.narrow(ctx, &a)
+	if err != nil {
+		return none, err
+	}
 	set, err := r.assignments(&a, rec, nil)
 	if err != nil {
 		return none, err
 	}
-	before, after, err := r.updateRow(ctx, a, set, where, r.rel.Key)
+	before, after, err := r.updateRow(ctx, a, set, where+narrow, r.rel.Key)
 	if err != nil {
 		return none, err
 	}
@@ -64,8 +71,12 @@ func (r *SQL[T, K]) update(ctx context.Context, rec *T) (T, error) {
 func (r *SQL[T, K]) whyNot(ctx context.Context, key []model.Datum, version any) error {
 	var a args
 	var now T
-	query := "SELECT " + r.text.column(r.rel.Version) + " FROM " + r.text.table +
-		" WHERE " + r.text.at(&a, r.rel.Key, key) + r.text.filter
+	where := r.text.at(&a, r.rel.Key, key)
+	narrow, err := r.narrow(ctx, &a)
+	if err != nil {
+		return err
+	}
+	query := "SELECT " + r.text.column(r.rel.Version) + " FROM " + r.text.table + " WHERE " + where + narrow
 	found, err := r.one(ctx, query, a, func(rows *sql.Rows) error {
 		return scanRow(r.rel, rows, target{&now, []int{r.rel.Version}})
 	})
@@ -82,11 +93,11 @@ func (r *SQL[T, K]) whyNot(ctx context.Context, key []model.Datum, version any) 
 	return e
 }
 
-// assignments lists "column = $n" for all columns that can be written but the key's, the version and those in except.
+// assignments lists "column = $n" for all columns that can be written but the key's, the version, the scope and those in except.
 func (r *SQL[T, K]) assignments(a *args, rec *T, except []int) ([]string, error) {
 	var set []string
 	for i := range r.rel.Columns {
-		if i == r.rel.Version || r.rel.Columns[i].ReadOnly ||
+		if i == r.rel.Version || i == r.rel.Scope || r.rel.Columns[i].ReadOnly ||
 			slices.Contains(r.rel.Key.Columns, i) || slices.Contains(except, i) {
 			continue
 		}

@@ -13,7 +13,7 @@ import (
 // table itself, for its key; a conflict on another index is model.ErrDuplicate. Overwriting leaves alone the key, the
 // columns of on, and the columns that Insert would have left to the database; a version column is incremented from what
 // is stored, whatever rec says. A row that it overwrites may be outside of the table's Filter, unless the unique index
-// in PostgreSQL has the Filter as its predicate.
+// in PostgreSQL has the Filter as its predicate. Of a table with scopes the index in PostgreSQL must begin with the scope.
 func (r *SQL[T, K]) Upsert(ctx context.Context, rec T, on model.Target[T]) (T, error) {
 	var stored T
 	access := on.Access()
@@ -47,11 +47,18 @@ var errUnseen = errors.New("the row was not inserted, and the one that it confli
 func (r *SQL[T, K]) upsert(ctx context.Context, rec *T, on *model.Access) (T, error) {
 	var none T
 	var a args
-	insert, err := r.values(&a, []T{*rec})
+	if err := r.enter(ctx, rec); err != nil {
+		return none, err
+	}
+	insert, err := r.values(ctx, &a, []T{*rec})
 	if err != nil {
 		return none, err
 	}
-	target := " ON CONFLICT (" + r.text.list(on.Columns) + ")"
+	columns := on.Columns
+	if r.rel.Scope >= 0 && !slices.Contains(columns, r.rel.Scope) {
+		columns = append([]int{r.rel.Scope}, columns...)
+	}
+	target := " ON CONFLICT (" + r.text.list(columns) + ")"
 	if r.rel.Filter != "" {
 		target += " WHERE " + r.rel.Filter // finds partial indexes, and others too
 	}
@@ -101,7 +108,12 @@ func (r *SQL[T, K]) overwrite(ctx context.Context, rec *T, on *model.Access, fil
 		return nil, nil, err
 	}
 	var a args
-	where := r.text.at(&a, on, data) + filter
+	where := r.text.at(&a, on, data)
+	scoped, err := r.scoped(ctx, &a)
+	if err != nil {
+		return nil, nil, err
+	}
+	where += filter + scoped
 	except := slices.Clone(on.Columns)
 	for i := range r.rel.Columns {
 		if r.leftToDatabase(rec, i) {

@@ -12,7 +12,7 @@ import (
 // Config has working zero values.
 type Config struct {
 	HookTimeout time.Duration                          // for all hooks of one transaction, and again for all subscribers, and for these once more for each 10,000 changes; 0: 5s
-	Scope       func(ctx context.Context) (any, error) // the tenant of a call; reserved: not called in this version
+	Scope       func(ctx context.Context) (any, error) // the tenant of a call, for tables with a Scope column; nil: none
 	Logger      *slog.Logger                           // told of hooks that panic; nil: slog.Default()
 }
 

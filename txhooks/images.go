@@ -29,7 +29,11 @@ type row struct {
 }
 
 func rowOf(rel *model.Relation, image model.Image) row {
-	return row{rel, comparable(rel.Key.OfImage(nil, image)), image}
+	identity := rel.Key.OfImage(nil, image)
+	if rel.Scope >= 0 { // two tenants may have the same key
+		identity = append(identity, rel.ScopeOfImage(image))
+	}
+	return row{rel, comparable(identity), image}
 }
 
 // comparable makes a string that only equal values have.
@@ -41,9 +45,10 @@ func comparable(data []model.Datum) string {
 	return b.String()
 }
 
-// group is what is touched of one table.
+// group is what is touched of one table, in one scope if it has scopes.
 type group struct {
 	rel    *model.Relation
+	scope  model.Datum
 	all    bool
 	places []touch
 	seen   map[string]bool
@@ -52,12 +57,16 @@ type group struct {
 // groups sorts touches by table: whoever locks rows of several tables does it in the order of their names.
 func groups(touches []touch) []*group {
 	var groups []*group
-	of := make(map[*model.Relation]*group)
+	type part struct {
+		rel   *model.Relation
+		scope model.Datum
+	}
+	of := make(map[part]*group)
 	for _, p := range touches {
-		g := of[p.rel]
+		g := of[part{p.rel, p.scope}]
 		if g == nil {
-			g = &group{rel: p.rel, seen: make(map[string]bool)}
-			of[p.rel] = g
+			g = &group{rel: p.rel, scope: p.scope, seen: make(map[string]bool)}
+			of[part{p.rel, p.scope}] = g
 			groups = append(groups, g)
 		}
 		g.add(p)
@@ -83,10 +92,15 @@ func (g *group) add(p touch) {
 // keysOnly: there is nothing to read, for the image is the key, which the ref says.
 func (g *group) keysOnly() bool { return len(g.rel.Indexes) == 0 && !g.all }
 
+// has tells whether a row's image is of the group's table and scope.
+func (g *group) has(rel *model.Relation, image model.Image) bool {
+	return rel == g.rel && (rel.Scope < 0 || rel.ScopeOfImage(image) == g.scope)
+}
+
 func (g *group) keys() []row {
 	rows := make([]row, len(g.places))
 	for i, p := range g.places {
-		rows[i] = rowOf(g.rel, imageAt(p.access, p.data))
+		rows[i] = rowOf(g.rel, imageAt(p))
 	}
 	return rows
 }
@@ -98,13 +112,13 @@ func (t *transaction) images(ctx context.Context, g *group, lock bool, found fun
 		return nil
 	}
 	if g.all {
-		return t.query(ctx, g.rel, nil, lock, found)
+		return t.query(ctx, g, nil, lock, found)
 	}
 	// Rows are locked in the order of one statement, and in key order from one to the next as far as we can tell without
 	// the database's collation: two transactions that touch the same thousands of rows must not meet head on.
 	slices.SortStableFunc(g.places, comparePlaces)
 	for places := range slices.Chunk(g.places, chunk) {
-		if err := t.query(ctx, g.rel, places, lock, found); err != nil {
+		if err := t.query(ctx, g, places, lock, found); err != nil {
 			return err
 		}
 	}
@@ -121,13 +135,14 @@ func comparePlaces(a, b touch) int {
 }
 
 // query reads the images at places, of all rows if there are none. found must not keep the slice.
-func (t *transaction) query(ctx context.Context, rel *model.Relation, places []touch, lock bool, found func([]row)) (err error) {
+func (t *transaction) query(ctx context.Context, g *group, places []touch, lock bool, found func([]row)) (err error) {
+	rel := g.rel
 	defer func() {
 		if err != nil {
 			err = fmt.Errorf("aside: reading what was touched of %s: %w", rel.Name, err)
 		}
 	}()
-	query, args := selectImages(rel, places, lock)
+	query, args := selectImages(g, places, lock)
 	from := t.look
 	if from == nil {
 		from = t.tx
@@ -156,9 +171,11 @@ func (t *transaction) query(ctx context.Context, rel *model.Relation, places []t
 	return t.note(ctx, rows.Err())
 }
 
-// selectImages is "SELECT images FROM table WHERE a IN (...) OR (b, c) IN (...) ORDER BY key FOR NO KEY UPDATE". The lock is the
-// one that an UPDATE takes which leaves the key alone: a stronger one would hold up inserts of rows that refer to these.
-func selectImages(rel *model.Relation, places []touch, lock bool) (string, []any) {
+// selectImages is "SELECT images FROM table WHERE a IN (...) OR (b, c) IN (...) ORDER BY key FOR NO KEY
+// UPDATE", with the scope where the table has one. The lock is the one that an UPDATE takes which leaves the key alone: a stronger one would hold up inserts of rows
+// that refer to these.
+func selectImages(g *group, places []touch, lock bool) (string, []any) {
+	rel := g.rel
 	var b strings.Builder
 	var args []any
 	b.WriteString("SELECT " + columns(rel, rel.Images) + " FROM " + table(rel.Name))
@@ -166,6 +183,9 @@ func selectImages(rel *model.Relation, places []touch, lock bool) (string, []any
 		switch {
 		case i == 0:
 			b.WriteString(" WHERE ")
+			if rel.Scope >= 0 {
+				b.WriteString("(")
+			}
 		case places[i-1].access == p.access:
 			b.WriteString(", ")
 		default:
@@ -184,6 +204,11 @@ func selectImages(rel *model.Relation, places []touch, lock bool) (string, []any
 	if len(places) > 0 {
 		b.WriteString(")")
 	}
+	if rel.Scope >= 0 {
+		args = append(args, g.scope.Arg())
+		b.WriteString(map[bool]string{true: ") AND ", false: " WHERE "}[len(places) > 0])
+		b.WriteString(quote(rel.Columns[rel.Scope].Name) + " = $" + strconv.Itoa(len(args)))
+	}
 	b.WriteString(" ORDER BY " + columns(rel, rel.Key.Columns))
 	if lock {
 		b.WriteString(" FOR NO KEY UPDATE")
@@ -191,12 +216,18 @@ func selectImages(rel *model.Relation, places []touch, lock bool) (string, []any
 	return b.String(), args
 }
 
-// imageAt is an image of which only the columns of an access are known.
-func imageAt(a *model.Access, data []model.Datum) model.Image {
-	image := make(model.Image, len(a.Relation().Images))
-	for i, c := range a.Columns {
-		at, _ := slices.BinarySearch(a.Relation().Images, c)
-		image[at] = data[i]
+// imageAt is an image of which only the columns of an access, and the scope, are known.
+func imageAt(p touch) model.Image {
+	image := make(model.Image, len(p.rel.Images))
+	put := func(column int, d model.Datum) {
+		at, _ := slices.BinarySearch(p.rel.Images, column)
+		image[at] = d
+	}
+	for i, c := range p.access.Columns {
+		put(c, p.data[i])
+	}
+	if p.rel.Scope >= 0 {
+		put(p.rel.Scope, p.scope)
 	}
 	return image
 }

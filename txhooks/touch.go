@@ -14,6 +14,7 @@ type touch struct {
 	rel    *model.Relation
 	access *model.Access // nil: all rows
 	data   []model.Datum
+	scope  model.Datum // of a table with scopes
 }
 
 // Touch says that hand-written statements change the rows at refs. It locks them in key order and reads their index columns
@@ -23,7 +24,7 @@ type touch struct {
 // Name rows where they are before the statement; where it takes them is read afterwards. A statement that changes keys is
 // the exception: touch the new keys too. So is one that takes rows away from an index that is not unique: others may
 // have brought rows there since the look; touch where it takes them too. A ref with NULL names no row. The rows that a ref names are all that its columns
-// name, whether the table's Filter lets them through or not.
+// name, whether the table's Filter lets them through or not; of a table with scopes, those in the scope of ctx.
 //
 // Touch acts on the innermost transaction in ctx. Its own error is about refs; what goes wrong when the rows are read is
 // the error of the statement that waited for it, or of Run.
@@ -42,8 +43,12 @@ func Touch(ctx context.Context, refs ...model.Ref) error {
 		if err != nil {
 			return err
 		}
+		scope, err := f.tx.db.Scope(ctx, place.Relation)
+		if err != nil {
+			return err
+		}
 		if !model.HasNull(data) {
-			touches = append(touches, touch{place.Relation, place.Access, data})
+			touches = append(touches, touch{place.Relation, place.Access, data, scope})
 		}
 	}
 	t := f.tx
@@ -120,14 +125,14 @@ func (t *transaction) readAfter(ctx context.Context) error {
 		}
 		missing := placesOfOneRow(g)
 		named := true // g's own places are in the first part
-		for before := range parts(&t.before, g.rel) {
+		for before := range parts(&t.before, g) {
 			p := newPairs(g.rel, before)
 			missing.see(before)
 			if !named {
-				g = &group{rel: g.rel, all: g.all, seen: make(map[string]bool)}
+				g = &group{rel: g.rel, scope: g.scope, all: g.all, seen: make(map[string]bool)}
 			}
 			for _, r := range before {
-				g.add(touch{g.rel, g.rel.Key, g.rel.Key.OfImage(nil, r.image)})
+				g.add(touch{g.rel, g.rel.Key, g.rel.Key.OfImage(nil, r.image), g.scope})
 			}
 			if named || !g.all {
 				err := t.images(ctx, g, false, func(rows []row) {
@@ -164,13 +169,13 @@ func (t *transaction) add(ctx context.Context, changes []Change) {
 	t.addChanges(ctx, changes)
 }
 
-// parts yields the before images of a table in parts, one part at least.
-func parts(before *spool, rel *model.Relation) iter.Seq[[]row] {
+// parts yields the before images of a group in parts, one part at least.
+func parts(before *spool, g *group) iter.Seq[[]row] {
 	return func(yield func([]row) bool) {
 		var part []row
 		yielded := false
 		for c := range before.all() {
-			if c.Relation != rel {
+			if !g.has(c.Relation, c.Before) {
 				continue
 			}
 			if len(part) == inMemory {
@@ -179,7 +184,7 @@ func parts(before *spool, rel *model.Relation) iter.Seq[[]row] {
 				}
 				part, yielded = nil, true
 			}
-			part = append(part, rowOf(rel, c.Before))
+			part = append(part, rowOf(g.rel, c.Before))
 		}
 		if len(part) > 0 || !yielded {
 			yield(part)
@@ -228,7 +233,7 @@ func (a *absent) see(rows []row) {
 func (a *absent) changes() (changes []Change) {
 	for _, p := range a.places {
 		if !a.seen[p.access.Name+"="+comparable(p.data)] {
-			image := imageAt(p.access, p.data)
+			image := imageAt(p)
 			changes = append(changes, Change{a.rel, image, image})
 		}
 	}

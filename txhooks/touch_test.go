@@ -354,10 +354,10 @@ func TestSelectImages(t *testing.T) {
 	rel := members.Relation()
 	key := func(team, id int64) touch {
 		data, _ := members.Row(memberKey{Member: id, Team: team}).Place().Data(nil)
-		return touch{rel, rel.Key, data}
+		return touch{rel: rel, access: rel.Key, data: data}
 	}
-	nick := touch{rel, byNick.Access(), []model.Datum{{Kind: model.Text, Text: "x"}}}
-	query, args := selectImages(rel, []touch{key(7, 1), key(7, 2), nick}, true)
+	nick := touch{rel: rel, access: byNick.Access(), data: []model.Datum{{Kind: model.Text, Text: "x"}}}
+	query, args := selectImages(&group{rel: rel}, []touch{key(7, 1), key(7, 2), nick}, true)
 	want := `SELECT "team", "member", "nick" FROM "club"."Member" WHERE ("member", "team") IN (($1, $2), ($3, $4)) OR ("nick") IN (($5)) ORDER BY "member", "team" FOR NO KEY UPDATE`
 	if query != want || fmt.Sprint(args) != "[1 7 2 7 x]" {
 		t.Errorf("%s %v\nwant %s", query, args, want)

@@ -4,7 +4,6 @@ import (
 	"context"
 
 	"github.com/asidego/aside/model"
-	"github.com/asidego/aside/repo/internal/column"
 	"github.com/asidego/aside/repo/internal/fault"
 )
 
@@ -19,7 +18,11 @@ func (r *Repo[T, K]) delete(ctx context.Context, at model.Place) error {
 	if err != nil {
 		return err
 	}
-	key := column.Lookup(data)
+	scope, err := r.scopeOf(ctx)
+	if err != nil {
+		return err
+	}
+	key := r.lookupAt(scope, data)
 	unlock, err := r.lock(ctx, key)
 	if err != nil {
 		return err

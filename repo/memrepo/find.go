@@ -49,9 +49,13 @@ func (r *Repo[T, K]) read(ctx context.Context, at model.Place) ([]*T, error) {
 	if err := ctx.Err(); err != nil {
 		return nil, err
 	}
+	scope, err := r.scopeOf(ctx)
+	if err != nil {
+		return nil, err
+	}
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	return r.at(at)
+	return r.at(scope, at)
 }
 
 // FindMany returns, in the order of keys, the rows that exist.

@@ -34,6 +34,9 @@ func (r *Repo[T, K]) insert(ctx context.Context, given *T) (T, error) {
 	if rec, err = r.copy(&rec); err != nil { // fill may keep what it filled in
 		return none, err
 	}
+	if err := r.enter(ctx, &rec); err != nil {
+		return none, err
+	}
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if err := r.assignKey(&rec); err != nil {
@@ -58,6 +61,18 @@ func (r *Repo[T, K]) insert(ctx context.Context, given *T) (T, error) {
 	}
 	r.rows[key] = &rec
 	return r.copy(&rec)
+}
+
+// enter gives a record the scope of ctx, and refuses one of another.
+func (r *Repo[T, K]) enter(ctx context.Context, rec *T) error {
+	if r.rel.Scope < 0 {
+		return nil
+	}
+	scope, err := r.scopeOf(ctx)
+	if err != nil {
+		return err
+	}
+	return r.rel.PutScope(rec, scope)
 }
 
 var errZeroKey = errors.New("its key has a zero column, which is left to the database's DEFAULT: only single integers " +

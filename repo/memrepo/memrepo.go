@@ -2,7 +2,9 @@ package memrepo
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"slices"
 	"sync"
 
 	"github.com/asidego/aside/model"
@@ -18,6 +20,7 @@ type Repo[T any, K comparable] struct {
 	rel   *model.Relation
 	keep  func(rec T) bool
 	fill  func(rec *T, insert bool)
+	scope func(ctx context.Context) (any, error) // nil: none
 
 	mu    sync.Mutex
 	rows  map[any]*T            // by column.Lookup of the key; a record is replaced, never written to
@@ -55,6 +58,30 @@ func (r *Repo[T, K]) Fill(fill func(rec *T, insert bool)) *Repo[T, K] {
 	return r
 }
 
+// Scope does what txhooks.Config.Scope does for a table with a Scope column: f tells the tenant of a call. It returns r and
+// belongs right after New, to which no records can be given then.
+func (r *Repo[T, K]) Scope(f func(ctx context.Context) (any, error)) *Repo[T, K] {
+	r.scope = f
+	return r
+}
+
+// scopeOf is the tenant of a call; the zero Datum if the table has none.
+func (r *Repo[T, K]) scopeOf(ctx context.Context) (model.Datum, error) {
+	if r.rel.Scope < 0 {
+		return model.Datum{}, nil
+	}
+	err := errNoScope
+	if r.scope != nil {
+		var tenant any
+		if tenant, err = r.scope(ctx); err == nil {
+			return r.rel.ScopeDatum(tenant)
+		}
+	}
+	return model.Datum{}, &model.Error{Kind: model.ErrNoScope, Table: r.rel.Name, Err: err}
+}
+
+var errNoScope = errors.New("memrepo.Repo.Scope was not given a function")
+
 // Table returns the table that New was given.
 func (r *Repo[T, K]) Table() *model.Table[T, K] { return r.table }
 
@@ -69,17 +96,36 @@ func (r *Repo[T, K]) copy(rec *T) (T, error) {
 	return *c, nil
 }
 
-// lookup returns the map key of a record.
+// lookup returns the map key of a record: its key, and its scope if the table has scopes.
 func (r *Repo[T, K]) lookup(rec *T) (any, error) {
 	data, err := r.rel.Key.Of(nil, rec)
-	if err != nil {
-		return nil, err
+	if err != nil || r.rel.Scope < 0 {
+		return column.Lookup(data), err
 	}
-	return column.Lookup(data), nil
+	scope, err := r.rel.ScopeOf(rec)
+	return column.Lookup(append(data, scope)), err
+}
+
+// lookupAt is lookup of a key in a scope.
+func (r *Repo[T, K]) lookupAt(scope model.Datum, key []model.Datum) any {
+	if r.rel.Scope < 0 {
+		return column.Lookup(key)
+	}
+	return column.Lookup(append(slices.Clip(key), scope))
+}
+
+// visible tells whether a call in a scope sees a row.
+func (r *Repo[T, K]) visible(scope model.Datum, rec *T) bool {
+	if r.rel.Scope >= 0 {
+		if own, err := r.rel.ScopeOf(rec); err != nil || own != scope {
+			return false
+		}
+	}
+	return r.keep(*rec)
 }
 
 // at returns the rows at a place, in no order. The caller holds mu.
-func (r *Repo[T, K]) at(place model.Place) ([]*T, error) {
+func (r *Repo[T, K]) at(scope model.Datum, place model.Place) ([]*T, error) {
 	data, err := place.Data(nil)
 	if err != nil {
 		return nil, err
@@ -91,7 +137,7 @@ func (r *Repo[T, K]) at(place model.Place) ([]*T, error) {
 		return nil, err
 	}
 	if place.Access == r.rel.Key {
-		if rec := r.rows[column.Lookup(data)]; rec != nil && r.keep(*rec) {
+		if rec := r.rows[r.lookupAt(scope, data)]; rec != nil && r.keep(*rec) {
 			return []*T{rec}, nil
 		}
 		return nil, nil
@@ -103,7 +149,7 @@ func (r *Repo[T, K]) at(place model.Place) ([]*T, error) {
 		if err != nil {
 			return nil, err
 		}
-		if column.Lookup(of) == asked && r.keep(*rec) {
+		if column.Lookup(of) == asked && r.visible(scope, rec) {
 			found = append(found, rec)
 		}
 	}
@@ -115,6 +161,13 @@ func (r *Repo[T, K]) at(place model.Place) ([]*T, error) {
 func (r *Repo[T, K]) conflict(rec *T, own any) error {
 	if !r.keep(*rec) {
 		return nil
+	}
+	var scope model.Datum
+	if r.rel.Scope >= 0 {
+		var err error
+		if scope, err = r.rel.ScopeOf(rec); err != nil {
+			return err
+		}
 	}
 	for _, access := range r.rel.Indexes {
 		if !access.Unique {
@@ -133,7 +186,7 @@ func (r *Repo[T, K]) conflict(rec *T, own any) error {
 			if err != nil {
 				return err
 			}
-			if key != own && column.Lookup(of) == value && r.keep(*other) {
+			if key != own && column.Lookup(of) == value && r.visible(scope, other) {
 				return fault.At(model.ErrDuplicate, access, data)
 			}
 		}

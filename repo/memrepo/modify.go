@@ -46,6 +46,8 @@ func (r *Repo[T, K]) altered(before, after *T) (T, error) {
 		case i == r.rel.Version, column.Equal(was, is):
 		case slices.Contains(r.rel.Key.Columns, i):
 			return *before, fault.KeyAltered(c)
+		case i == r.rel.Scope:
+			return *before, fault.ErrLeavesScope
 		case c.ReadOnly:
 			return *before, fault.ReadOnly(c)
 		default:
@@ -67,7 +69,11 @@ func (r *Repo[T, K]) Update(ctx context.Context, rec T) (T, error) {
 		var none T
 		return none, fault.Wrap(ctx, r.rel, "update", about, fault.ErrNoVersion)
 	}
-	key, err := r.rel.Key.Of(nil, &rec)
+	err := r.enter(ctx, &rec)
+	var key []model.Datum
+	if err == nil {
+		key, err = r.rel.Key.Of(nil, &rec)
+	}
 	if err != nil {
 		var none T
 		return none, fault.Wrap(ctx, r.rel, "update", about, err)

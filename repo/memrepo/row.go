@@ -5,7 +5,6 @@ import (
 	"reflect"
 
 	"github.com/asidego/aside/model"
-	"github.com/asidego/aside/repo/internal/column"
 	"github.com/asidego/aside/repo/internal/fault"
 )
 
@@ -21,7 +20,11 @@ func (r *Repo[T, K]) replace(ctx context.Context, at model.Place, next func(befo
 
 func (r *Repo[T, K]) replaceAt(ctx context.Context, data []model.Datum, next func(before *T) (T, error)) (T, error) {
 	var none T
-	key := column.Lookup(data)
+	scope, err := r.scopeOf(ctx)
+	if err != nil {
+		return none, err
+	}
+	key := r.lookupAt(scope, data)
 	unlock, err := r.lock(ctx, key)
 	if err != nil {
 		return none, err

@@ -19,6 +19,10 @@ var ErrNoVersion = errors.New("the table has no version column, so writing a who
 var ErrTwoRows = errors.New("there are two rows, so the index is not unique: if it is partial, " +
 	"its predicate must be the table's Filter")
 
+// ErrLeavesScope is about a change that takes a row to another scope, where it would meet rows that its writer may not
+// know of.
+var ErrLeavesScope = errors.New("it moves a row to another scope: insert it there and delete it here instead")
+
 // Wrap adds table, operation and what it was about, which may be empty. A *model.Error says these itself.
 func Wrap(ctx context.Context, rel *model.Relation, op, about string, err error) error {
 	if err == nil {
