@@ -102,7 +102,7 @@ func (b *batch[T]) loadAll(ctx context.Context, items []*item[T], loaded []resul
 	for i := range recs {
 		rec := &recs[i]
 		b.acc.table.rel.Normalize(rec)
-		data, err := b.acc.Of(nil, rec)
+		data, err := b.acc.valueOf(nil, rec)
 		if err != nil {
 			return err
 		}

@@ -38,6 +38,9 @@ type Config struct {
 	// MaxPending is how many invalidations are kept while the store is away. When there are more, this process stays away
 	// from the store for the longest TTL after it has returned. 0: 100,000.
 	MaxPending int
+	// Secret keys the hashes that stand in cache keys for the values of sensitive columns, see model.Spec. All processes of a
+	// namespace need the same, 16 bytes or more. It is needed only if a key or unique index has such a column.
+	Secret []byte
 	// Logger is told of the first of each kind of trouble. Keys and values appear at Debug only. nil: slog.Default().
 	Logger *slog.Logger
 }
@@ -80,6 +83,8 @@ type access struct {
 	*model.Access
 	table  *table
 	prefix string
+	hashed []bool // which values of a key are replaced by a keyed hash; nil: none
+	secret []byte // of these hashes
 
 	// unserved says why reads go to the database and fill nothing while writes go on invalidating; 0: they ask the store.
 	unserved atomic.Uint32
@@ -187,6 +192,12 @@ func (rt *runtime) add(rel *model.Relation) error {
 			return fmt.Errorf("aside: table %s is in Config.Tables twice, declared differently", rel.Name)
 		}
 	}
+	for i := range rel.Columns {
+		if rel.Columns[i].NoCache {
+			return fmt.Errorf("aside: table %s: column %s is marked nocache: keep it in a record of its own, or the table out of Config.Tables",
+				rel.Name, rel.Columns[i].Name)
+		}
+	}
 	c, err := newCodec(rel)
 	if err != nil {
 		return err
@@ -194,7 +205,12 @@ func (rt *runtime) add(rel *model.Relation) error {
 	t := &table{rel: rel, codec: c}
 	for _, a := range rel.Accesses() {
 		if a.Unique {
-			acc := &access{Access: a, table: t, prefix: keyPrefix(rt.cfg.Namespace, a)}
+			acc := &access{Access: a, table: t, prefix: keyPrefix(rt.cfg.Namespace, a), hashed: sensitive(rel, a)}
+			if acc.hashed != nil && len(rt.cfg.Secret) < minSecret {
+				return fmt.Errorf("aside: table %s, index %s: a column is sensitive, so Config.Secret needs %d bytes or more, the same in all processes",
+					rel.Name, a.Name, minSecret)
+			}
+			acc.secret = rt.cfg.Secret
 			t.accesses = append(t.accesses, acc)
 			rt.accesses[a] = acc
 		}

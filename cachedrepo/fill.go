@@ -55,14 +55,16 @@ func (r *read) entry(ctx context.Context, res *result, epoch uint64) []byte {
 		r.c.trouble(ctx, "encode "+t.rel.Name, fmt.Errorf("aside: table %s: %w: not cached", t.rel.Name, err))
 		return nil
 	}
-	own, err := r.acc.Of(nil, res.rec)
+	own, err := r.acc.valueOf(nil, res.rec)
 	if err != nil || !slices.Equal(own, r.data) {
 		// SQL found the row by an equality that is wider than that of bytes, or the loader asked for something else. Writers
 		// name the row by the row's own value: under the key that was asked for, no invalidation would ever find it.
 		r.c.stats.elsewhere.Add(1)
 		r.c.trouble(ctx, "key "+r.name, fmt.Errorf("%s: asked for %s.%s, got a row with another value: not cached; put the conversion into the lookup",
 			r.name, t.rel.Name, r.acc.Name))
-		r.c.cfg.Logger.DebugContext(ctx, "aside: the row has another key", "view", r.name, "asked", r.data, "got", own)
+		if r.acc.hashed == nil {
+			r.c.cfg.Logger.DebugContext(ctx, "aside: the row has another key", "view", r.name, "asked", r.data, "got", own)
+		}
 		return nil
 	}
 	e.payload = res.payload

@@ -78,6 +78,9 @@ func (w *cached[T, K]) many(
 	one func(ctx context.Context, at int) (T, error),
 	own func(),
 ) ([]T, error) {
+	if _, err := w.c.db.Scope(ctx, acc.table.rel); err != nil {
+		return nil, err
+	}
 	if len(places) == 0 || w.c.direct(ctx, acc) {
 		all := make([]int, len(places))
 		for i := range all {
@@ -99,7 +102,7 @@ func (w *cached[T, K]) many(
 	items := make([]item[T], len(places))
 	for i, at := range places {
 		next := &items[i]
-		ok, err := w.c.prepare(&next.read, w.name, acc, at, nil)
+		ok, err := w.c.prepare(ctx, &next.read, w.name, acc, at, nil)
 		if err != nil {
 			return nil, err
 		}

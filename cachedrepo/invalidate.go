@@ -48,7 +48,7 @@ func (rt *runtime) keysOf(ctx context.Context, changes txhooks.Changes) iter.Seq
 					if img == nil {
 						continue
 					}
-					data := a.OfImage(buf[:0], img)
+					data := a.valueOfImage(buf[:0], img)
 					if model.HasNull(data) {
 						continue
 					}
@@ -129,7 +129,7 @@ func (c *Cache) Invalidate(ctx context.Context, refs ...model.Ref) error {
 		if a == nil {
 			continue // a plain index or the whole table: its rows have the entries
 		}
-		data, err := at.Data(nil)
+		data, err := c.valueAt(ctx, nil, a, at)
 		if err != nil {
 			return err
 		}

@@ -24,7 +24,7 @@ type read struct {
 	until time.Time     // the end of the time that this read may spend on the store
 	left  time.Duration // what was left of it when the lease was granted
 
-	buf   [1]model.Datum // of data, if that is one
+	buf   [1]model.Datum // of data, if that is one value
 	first *firstLook     // nil: each look makes its own
 }
 

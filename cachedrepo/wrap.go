@@ -117,9 +117,12 @@ func find[T any](
 		return none, fmt.Errorf("%s: %w", name, err)
 	}
 	if c.direct(ctx, acc) {
+		if _, err := c.db.Scope(ctx, acc.table.rel); err != nil {
+			return none, err
+		}
 		return direct(ctx, acc, load)
 	}
-	r, err := c.newRead(name, acc, at, func(ctx context.Context) (any, error) {
+	r, err := c.newRead(ctx, name, acc, at, func(ctx context.Context) (any, error) {
 		rec, err := load(ctx)
 		return &rec, err
 	})
@@ -150,12 +153,12 @@ func direct[T any](ctx context.Context, acc *access, load func(ctx context.Conte
 }
 
 // newRead makes a read; it returns nil for a value with a NULL in it.
-func (c *Cache) newRead(name string, acc *access, at model.Place, load func(ctx context.Context) (any, error)) (*read, error) {
+func (c *Cache) newRead(ctx context.Context, name string, acc *access, at model.Place, load func(ctx context.Context) (any, error)) (*read, error) {
 	r := &struct {
 		read
 		look firstLook
 	}{}
-	ok, err := c.prepare(&r.read, name, acc, at, load)
+	ok, err := c.prepare(ctx, &r.read, name, acc, at, load)
 	if !ok {
 		return nil, err
 	}
@@ -164,9 +167,9 @@ func (c *Cache) newRead(name string, acc *access, at model.Place, load func(ctx 
 }
 
 // prepare fills in r, a zero read. ok is false for a value with a NULL in it.
-func (c *Cache) prepare(r *read, name string, acc *access, at model.Place, load func(ctx context.Context) (any, error)) (ok bool, err error) {
+func (c *Cache) prepare(ctx context.Context, r *read, name string, acc *access, at model.Place, load func(ctx context.Context) (any, error)) (ok bool, err error) {
 	r.c, r.name, r.acc, r.at, r.load = c, name, acc, at, load
-	if r.data, err = at.Data(r.buf[:0]); err != nil {
+	if r.data, err = c.valueAt(ctx, r.buf[:0], acc, at); err != nil {
 		return false, fmt.Errorf("%s: %w", name, err)
 	}
 	if model.HasNull(r.data) {
@@ -174,12 +177,6 @@ func (c *Cache) prepare(r *read, name string, acc *access, at model.Place, load 
 	}
 	r.key = acc.key(r.data)
 	return true, nil
-}
-
-// key is where the row with this value is cached.
-func (a *access) key(data []model.Datum) string {
-	var buf [192]byte
-	return string(appendKey(append(buf[:0], a.prefix...), data))
 }
 
 // now is the time if somebody wants to know how long a read takes.
