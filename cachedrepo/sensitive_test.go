@@ -17,7 +17,7 @@ import (
 	"github.com/asidego/aside/txhooks"
 )
 
-type person struct {
+type patient struct {
 	ID    int64  `db:"id"`
 	Email string `db:"email,sensitive"`
 	Name  string `db:"name"`
@@ -29,9 +29,9 @@ type secretive struct {
 }
 
 var (
-	byEmail = model.NewUnique[person, string]("email")
-	people  = model.MustTable(model.Spec[person, int64]{Name: "people", Key: "id", Indexes: model.Indexes[person]{byEmail}})
-	secrets = model.MustTable(model.Spec[secretive, int64]{Name: "secrets", Key: "id"})
+	byAddress = model.NewUnique[patient, string]("email")
+	patients  = model.MustTable(model.Spec[patient, int64]{Name: "people", Key: "id", Indexes: model.Indexes[patient]{byAddress}})
+	secrets   = model.MustTable(model.Spec[secretive, int64]{Name: "secrets", Key: "id"})
 )
 
 const peopleSchema = `CREATE TABLE people (id bigint PRIMARY KEY, email text UNIQUE NOT NULL, name text NOT NULL)`
@@ -45,45 +45,45 @@ func TestSensitiveValues(t *testing.T) {
 	db := txhooks.New(conn, txhooks.Config{})
 	var log bytes.Buffer
 	c, err := cachedrepo.New(db, redisstore.New(client), cachedrepo.Config{
-		Namespace: "people", Tables: model.Tables{people}, Secret: []byte("0123456789abcdef"),
+		Namespace: "people", Tables: model.Tables{patients}, Secret: []byte("0123456789abcdef"),
 		Logger: slog.New(slog.NewTextHandler(&log, &slog.HandlerOptions{Level: slog.LevelDebug})),
 	})
 	if err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { _ = c.Close(t.Context()) })
-	cached := cachedrepo.Wrap(c, repo.Repository[person, int64](repo.New(db, people)))
+	cached := cachedrepo.Wrap(c, repo.Repository[patient, int64](repo.New(db, patients)))
 	const email = "ada.lovelace@example.org"
 
-	_, err = cached.FindBy(t.Context(), byEmail.Eq(email))
+	_, err = cached.FindBy(t.Context(), byAddress.Eq(email))
 	if !errors.Is(err, model.ErrNotFound) || strings.Contains(err.Error(), "ada") {
 		t.Fatal(err)
 	}
-	if _, err := cached.Insert(t.Context(), person{1, email, "Ada"}); err != nil {
+	if _, err := cached.Insert(t.Context(), patient{1, email, "Ada"}); err != nil {
 		t.Fatal(err)
 	}
 	for range 2 {
-		if p, err := cached.FindBy(t.Context(), byEmail.Eq(email)); err != nil || p.Name != "Ada" {
+		if p, err := cached.FindBy(t.Context(), byAddress.Eq(email)); err != nil || p.Name != "Ada" {
 			t.Fatal(p, err)
 		}
 	}
 	if c.Stats().Hits != 1 {
 		t.Errorf("%+v", c.Stats())
 	}
-	_, err = cached.Insert(t.Context(), person{2, email, "Eve"})
+	_, err = cached.Insert(t.Context(), patient{2, email, "Eve"})
 	if !errors.Is(err, model.ErrDuplicate) || strings.Contains(err.Error(), "ada") {
 		t.Error(err)
 	}
-	_, err = cachedrepo.Find(t.Context(), c.View("people"), byEmail.Eq("other@example.org"), func(context.Context) (person, error) {
-		return person{1, email, "Ada"}, nil
+	_, err = cachedrepo.Find(t.Context(), c.View("people"), byAddress.Eq("other@example.org"), func(context.Context) (patient, error) {
+		return patient{1, email, "Ada"}, nil
 	})
 	if err != nil {
 		t.Error(err)
 	}
-	if _, err := cached.Modify(t.Context(), 1, func(p *person) error { p.Name = "Countess"; return nil }); err != nil {
+	if _, err := cached.Modify(t.Context(), 1, func(p *patient) error { p.Name = "Countess"; return nil }); err != nil {
 		t.Fatal(err)
 	}
-	if p, err := cached.FindBy(t.Context(), byEmail.Eq(email)); err != nil || p.Name != "Countess" {
+	if p, err := cached.FindBy(t.Context(), byAddress.Eq(email)); err != nil || p.Name != "Countess" {
 		t.Error(p, err)
 	}
 	keys, err := client.Keys(t.Context(), "*").Result()
@@ -104,7 +104,7 @@ func TestSensitiveNeedsSecretAndNoCacheIsRefused(t *testing.T) {
 	t.Parallel()
 	shop := newShop(t)
 	for want, cfg := range map[string]cachedrepo.Config{
-		"table people, index email: a column is sensitive, so Config.Secret needs 16 bytes": {Tables: model.Tables{people}, Secret: []byte("short")},
+		"table people, index email: a column is sensitive, so Config.Secret needs 16 bytes": {Tables: model.Tables{patients}, Secret: []byte("short")},
 		"table secrets: column hash is marked nocache":                                      {Tables: model.Tables{secrets}},
 	} {
 		cfg.Namespace = "x"

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"reflect"
 	"regexp"
+	"slices"
 	"strings"
 
 	"github.com/asidego/aside/model"
@@ -42,6 +43,11 @@ func violation(rel *model.Relation, kind error, state any, err error) error {
 			e.Value = "(" + strings.ReplaceAll(e.Value, ", ", ",") + ")"
 		}
 		e.Value = fault.Shorten(e.Value)
+		for _, c := range rel.Columns {
+			if c.Sensitive && slices.Contains(strings.Split(e.Index, ","), c.Name) {
+				e.Value = "***"
+			}
+		}
 	}
 	return e
 }
