@@ -152,7 +152,7 @@ func (t *transaction) lookAround(ctx context.Context) {
 	for _, p := range touched {
 		t.changes.name(p.rel)
 		if p.access != nil && p.access.Unique {
-			image := imageAt(p.access, p.data)
+			image := imageAt(p)
 			t.addChanges(ctx, []Change{{p.rel, image, image}})
 		}
 	}
