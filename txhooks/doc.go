@@ -14,9 +14,9 @@
 // Name fn's parameter ctx, as above, so that it hides the outer one: a statement on the outer context is not part of the
 // transaction and can wait for its locks for ever.
 //
-// A transaction belongs to one goroutine at a time. BEGIN, COMMIT, ROLLBACK and their like are Run's business: a statement
-// that begins with one of them is refused. Hidden behind another statement in the same string they are not noticed, and
-// what follows is then no part of a transaction.
+// A transaction belongs to one goroutine at a time. BEGIN, COMMIT, ROLLBACK and their like are Run's business: a string
+// that has one of them, wherever, is refused. What goes through DB.Tx is not seen, but that the transaction is over is: see
+// ErrEndedOutside.
 //
 // # What becomes of a transaction
 //
