@@ -43,6 +43,13 @@ func (rt *runtime) keysOf(ctx context.Context, changes txhooks.Changes) iter.Seq
 				rt.foreign(ctx, ch.Relation)
 				continue
 			}
+			if len(keys)+2*len(t.accesses) > chunk { // what a row was and is belongs together: most keys are in both
+				if !yield(keys) {
+					return
+				}
+				keys = keys[:0]
+				clear(seen)
+			}
 			for _, a := range t.accesses {
 				for _, img := range [2]model.Image{ch.Before, ch.After} {
 					if img == nil {
@@ -57,14 +64,7 @@ func (rt *runtime) keysOf(ctx context.Context, changes txhooks.Changes) iter.Seq
 						continue
 					}
 					seen[k] = struct{}{}
-					if keys = append(keys, k); len(keys) < chunk {
-						continue
-					}
-					if !yield(keys) {
-						return
-					}
-					keys = keys[:0]
-					clear(seen)
+					keys = append(keys, k)
 				}
 			}
 		}

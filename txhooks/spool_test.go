@@ -385,61 +385,64 @@ func TestSpoolWithoutFile(t *testing.T) {
 // savepoint undid are not.
 func TestTouchMany(t *testing.T) {
 	const rows, team = 12_000, 10_500
-	for name, ref := range map[string]model.Ref{"all": users.All(), "index": byTeam.Eq(7)} {
+	for name, tc := range map[string]struct {
+		driver string
+		ref    model.Ref
+	}{"all": {"postgres", users.All()}, "index": {"pgx", byTeam.Eq(7)}} {
 		t.Run(name, func(t *testing.T) {
-			everyDriver(t, func(t *testing.T, db *DB) {
-				exec(t, db, t.Context(), `INSERT INTO users SELECT n, n || '@x', CASE WHEN n <= $1 THEN 7 ELSE 8 END FROM generate_series(1, $2::int) n`, team, rows)
-				before, after := make(map[int64]string), make(map[int64]string)
-				s := subscriberFunc(func(_ context.Context, o Outcome, changes Changes) int {
-					for c := range changes.All() {
-						if c.Before != nil {
-							before[c.Before[0].Int] = c.Before[1].Text
-						}
-						if c.After != nil {
-							after[c.After[0].Int] = c.After[1].Text
-						}
+			t.Parallel()
+			db := open(t, tc.driver, Config{})
+			exec(t, db, t.Context(), `INSERT INTO users SELECT n, n || '@x', CASE WHEN n <= $1 THEN 7 ELSE 8 END FROM generate_series(1, $2::int) n`, team, rows)
+			before, after := make(map[int64]string), make(map[int64]string)
+			s := subscriberFunc(func(_ context.Context, o Outcome, changes Changes) int {
+				for c := range changes.All() {
+					if c.Before != nil {
+						before[c.Before[0].Int] = c.Before[1].Text
 					}
-					return 0
-				})
-				defer db.Subscribe(s)()
-				err := db.Run(t.Context(), func(ctx context.Context) error {
-					err := db.Savepoint(ctx, func(ctx context.Context) error {
-						exec(t, db, ctx, `UPDATE users SET email = 'undone' || id`)
-						_ = Touch(ctx, users.All())
-						exec(t, db, ctx, `UPDATE users SET credits = 1`)
-						return errBoom
-					})
-					if err != errBoom {
-						return err
-					}
-					if err := Touch(ctx, ref, users.Row(rows), users.Row(rows+1)); err != nil {
-						return err
-					}
-					exec(t, db, ctx, `UPDATE users SET email = 'new' || id, team_id = 9 WHERE team_id = 7`)
-					exec(t, db, ctx, `DELETE FROM users WHERE id = 5`)
-					return nil
-				})
-				if err != nil {
-					t.Fatal(err)
-				}
-				for id := range int64(team) {
-					id++
-					want := fmt.Sprintf("new%d", id)
-					if id == 5 {
-						want = ""
-					}
-					if b, a := before[id], after[id]; b != fmt.Sprintf("%d@x", id) || a != want {
-						t.Fatalf("row %d: %q before, %q after", id, b, a)
+					if c.After != nil {
+						after[c.After[0].Int] = c.After[1].Text
 					}
 				}
-				if name == "index" {
-					if _, ok := after[rows+1]; !ok || len(before) != team+2 {
-						t.Errorf("%d before images; the place without a row: %t", len(before), ok)
-					}
-				} else if len(before) != rows {
-					t.Errorf("%d before images", len(before))
-				}
+				return 0
 			})
+			defer db.Subscribe(s)()
+			err := db.Run(t.Context(), func(ctx context.Context) error {
+				err := db.Savepoint(ctx, func(ctx context.Context) error {
+					exec(t, db, ctx, `UPDATE users SET email = 'undone' || id`)
+					_ = Touch(ctx, users.All())
+					exec(t, db, ctx, `UPDATE users SET credits = 1`)
+					return errBoom
+				})
+				if err != errBoom {
+					return err
+				}
+				if err := Touch(ctx, tc.ref, users.Row(rows), users.Row(rows+1)); err != nil {
+					return err
+				}
+				exec(t, db, ctx, `UPDATE users SET email = 'new' || id, team_id = 9 WHERE team_id = 7`)
+				exec(t, db, ctx, `DELETE FROM users WHERE id = 5`)
+				return nil
+			})
+			if err != nil {
+				t.Fatal(err)
+			}
+			for id := range int64(team) {
+				id++
+				want := fmt.Sprintf("new%d", id)
+				if id == 5 {
+					want = ""
+				}
+				if b, a := before[id], after[id]; b != fmt.Sprintf("%d@x", id) || a != want {
+					t.Fatalf("row %d: %q before, %q after", id, b, a)
+				}
+			}
+			if name == "index" {
+				if _, ok := after[rows+1]; !ok || len(before) != team+2 {
+					t.Errorf("%d before images; the place without a row: %t", len(before), ok)
+				}
+			} else if len(before) != rows {
+				t.Errorf("%d before images", len(before))
+			}
 		})
 	}
 }
