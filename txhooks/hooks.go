@@ -35,8 +35,10 @@ func BeforeCommit(ctx context.Context, fn func(ctx context.Context) error) {
 	for bottom.parent != nil {
 		bottom = bottom.parent
 	}
-	ctx = bottom.context(valuesContext{t.caller, context.WithoutCancel(ctx)})
-	t.beforeCommit = append(t.beforeCommit, func() error { return fn(ctx) })
+	values := context.WithoutCancel(ctx)
+	t.beforeCommit = append(t.beforeCommit, func() error {
+		return fn(bottom.context(valuesContext{t.caller, values}))
+	})
 }
 
 // AfterCommit runs fn when the transaction in ctx has committed and its keys are gone: at once if it already has or if

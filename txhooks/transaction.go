@@ -19,7 +19,7 @@ const rollbackTimeout = 5 * time.Second
 // that shares contexts among goroutines is common enough to be told so rather than to race: hence mu.
 type transaction struct {
 	db      *DB
-	caller  context.Context // the one that Run was given
+	caller  context.Context // the one that Run was given; of an adopted one, that of Commit with the values of Adopt's
 	options Options
 	outer   *frame             // the innermost transaction around it, of another pool
 	conn    *sqlx.Conn         // nil if tx has its connection from the pool
@@ -116,6 +116,7 @@ func (t *transaction) handOut(ctx context.Context) {
 	if over {
 		return
 	}
+	known.add(t.tx.Tx)
 	err := t.readBefore(ctx)
 	if err == nil {
 		err = t.see(ctx)
