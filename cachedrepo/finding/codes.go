@@ -14,6 +14,7 @@ const (
 	MissingColumn = "missing-column"
 	NullColumn    = "null"
 	WrittenColumn = "generated"
+	SessionText   = "session-text"
 	Relkind       = "relkind"
 	Persistence   = "persistence"
 	RowSecurity   = "rls"
@@ -30,6 +31,7 @@ const (
 	Server      = "server"
 	Recovery    = "recovery"
 	LockTimeout = "lock-timeout"
+	Isolation   = "isolation"
 	Unreachable = "unreachable"
 )
 
@@ -55,6 +57,7 @@ var Codes = []Code{
 	{MissingColumn, Refuse},
 	{WrittenColumn, Refuse},
 	{NullColumn, Warn},
+	{SessionText, Warn},
 	{Relkind, Refuse},
 	{Persistence, Refuse},
 	{Cascade, Refuse},
@@ -65,6 +68,7 @@ var Codes = []Code{
 	{Recovery, Refuse},
 	{Unreachable, Warn},
 	{LockTimeout, Note},
+	{Isolation, Note},
 	{RedisClient, Refuse},
 	{RedisRole, Refuse},
 	{RedisVersion, Warn},
