@@ -20,7 +20,7 @@ type thing struct {
 }
 
 func things(name, scope string) *model.Relation {
-	return model.MustTable(model.Spec[thing, int64]{Name: name, Key: "id", Scope: scope}).Relation()
+	return scoped(model.MustTable(model.Spec[thing, int64]{Name: name, Key: "id"}).Relation(), scope)
 }
 
 const columns = "(id bigint PRIMARY KEY, parent bigint NOT NULL, name text NOT NULL)"

@@ -218,7 +218,7 @@ func people(filter, scope string, x interface {
 	Access() *model.Access
 },
 ) *model.Relation {
-	s := model.Spec[person, int64]{Name: "people", Key: "id", Filter: filter, Scope: scope}
+	s := model.Spec[person, int64]{Name: "people", Key: "id", Filter: filter}
 	switch x := x.(type) {
 	case *model.Unique[person, string]:
 		s.Indexes = model.Indexes[person]{x}
@@ -227,7 +227,13 @@ func people(filter, scope string, x interface {
 	case *model.Index[person, string]:
 		s.Indexes = model.Indexes[person]{x}
 	}
-	return model.MustTable(s).Relation()
+	return scoped(model.MustTable(s).Relation(), scope)
+}
+
+// scoped is what Spec.Scope does for the catalog.
+func scoped(rel *model.Relation, scope string) *model.Relation {
+	rel.Scope = slices.IndexFunc(rel.Columns, func(c model.Column) bool { return c.Name == scope })
+	return rel
 }
 
 // TestUnique compares declared indexes with those of the table.
