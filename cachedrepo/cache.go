@@ -9,6 +9,8 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/asidego/aside/cachedrepo/finding"
+	"github.com/asidego/aside/cachedrepo/internal/catalog"
 	"github.com/asidego/aside/cachedrepo/store"
 	"github.com/asidego/aside/model"
 	"github.com/asidego/aside/txhooks"
@@ -41,6 +43,11 @@ type Config struct {
 	// Secret keys the hashes that stand in cache keys for the values of sensitive columns, see model.Spec. All processes of a
 	// namespace need the same, 16 bytes or more. It is needed only if a key or unique index has such a column.
 	Secret []byte
+	// Unchecked leaves the catalog of the database unread: for databases that are none, such as a mock. "Not found" is then
+	// cached under integers and booleans alone, see docs/check.md.
+	Unchecked bool
+	// Allow has findings that New and Check only warn of, as "code:table", see docs/check.md.
+	Allow []string
 	// Logger is told of the first of each kind of trouble. Keys and values appear at Debug only. nil: slog.Default().
 	Logger *slog.Logger
 }
@@ -66,6 +73,7 @@ type runtime struct {
 	flights  *flights
 	vain     vain
 
+	catalog     catalogReader
 	longestTTL  atomic.Int64  // of all Options
 	closeWithin time.Duration // closeTimeout, but for tests
 }
@@ -76,6 +84,8 @@ type table struct {
 	codec    *codec
 	accesses []*access // those that name one row
 	fills    onceMore  // how many fills have been compared with what they came from
+
+	known atomic.Bool // the database's catalog has been read
 }
 
 // access is a key or a unique index, under which rows are cached.
@@ -88,6 +98,8 @@ type access struct {
 
 	// unserved says why reads go to the database and fill nothing while writes go on invalidating; 0: they ask the store.
 	unserved atomic.Uint32
+
+	absence atomic.Pointer[catalog.Absence] // for which values "not found" is stored; nil: the catalog is not known
 }
 
 // Reasons not to serve an access, as bits.
@@ -98,7 +110,8 @@ const (
 )
 
 // New subscribes to db's transactions. It fails, with table, column and reason, if a table's records would not survive
-// encoding, and if s says that it cannot be used; it does not fail because s cannot be reached.
+// encoding, if the database's catalog says that cached rows would be wrong (see Config.Allow and Check), and if s says that
+// it cannot be used; it does not fail because the database or s cannot be reached.
 func New(db *txhooks.DB, s store.Store, cfg Config) (*Cache, error) {
 	if db == nil || s == nil {
 		return nil, errors.New("aside: New needs a database and a store")
@@ -130,6 +143,9 @@ func New(db *txhooks.DB, s store.Store, cfg Config) (*Cache, error) {
 	}
 	rt.node = newNode(rt)
 	if err := rt.checkStore(); err != nil {
+		return nil, err
+	}
+	if err := rt.checkCatalog(); err != nil {
 		return nil, err
 	}
 	rt.longestTTL.Store(int64(max(cfg.TTL, defaultNegative)))
@@ -182,6 +198,9 @@ func (cfg Config) withDefaults() (Config, error) {
 	}
 	if cfg.Logger == nil {
 		cfg.Logger = slog.Default()
+	}
+	if err := finding.Allow(cfg.Allow).Check(); err != nil {
+		return cfg, fmt.Errorf("aside: Config.Allow: %w", err)
 	}
 	return cfg, nil
 }

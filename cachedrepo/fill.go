@@ -39,7 +39,7 @@ func (r *read) entry(ctx context.Context, res *result, epoch uint64) []byte {
 	e := envelope{epoch: epoch, fingerprint: t.codec.fingerprint}
 	if res.err != nil {
 		a := r.c.opts.absenceOf(res.err)
-		if a == present || r.c.opts.Negative < 0 {
+		if a == present || r.c.opts.Negative < 0 || !r.c.allowed(ctx, r.acc) || !r.acc.holdsAbsence(r.data) {
 			return nil
 		}
 		e.flags = a.flags()
@@ -71,6 +71,9 @@ func (r *read) entry(ctx context.Context, res *result, epoch uint64) []byte {
 	b := e.seal(r.key)
 	if len(b) > r.c.cfg.MaxEntry {
 		r.c.stats.tooLarge.Add(1)
+		return nil
+	}
+	if !r.c.allowed(ctx, r.acc) {
 		return nil
 	}
 	return b

@@ -507,6 +507,7 @@ func TestHistory14ReadAfterTheLease(t *testing.T) {
 }
 
 func readAfterTheLease(t *testing.T, r, w *process, p product, find func(ctx context.Context) (product, error)) {
+	r.sent.take() // the catalog, which New reads
 	// 1. R has found nothing and is about to ask for the lease.
 	acquire := r.store.park(t, "before acquire", about(p))
 	r1 := begin(func() (product, error) { return find(t.Context()) })

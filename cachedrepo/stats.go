@@ -29,6 +29,9 @@ type Stats struct {
 	Guarded       uint64 // reads that found a writer's intent
 	Distrusted    uint64 // reads while the store was away or invalidations were pending
 
+	CatalogErrors  uint64 // times the database's catalog could not be read; tried again, see Config.Unchecked
+	CatalogRefused uint64 // keys and indexes that turned out after New to be unfit for caching: reads go to the database
+
 	StoreErrors  uint64 // calls of the store that failed
 	StoreRefused uint64 // of these: the server answered and refused
 	LoadErrors   uint64 // loads that failed, "not found" not included
@@ -51,6 +54,7 @@ type counters struct {
 	damaged, fingerprint, epoch                          atomic.Uint64
 	inTransaction, bypassed, leased, guarded, distrusted atomic.Uint64
 	storeErrors, storeRefused, loadErrors                atomic.Uint64
+	catalogErrors, catalogRefused                        atomic.Uint64
 	invalidated, replayed, givenUp                       atomic.Uint64
 	inDoubt, unread, unknown, opened                     atomic.Uint64
 }
@@ -76,19 +80,20 @@ func (c *Cache) Stats() Stats {
 		Leased:        n.leased.Load(),
 		Guarded:       n.guarded.Load(),
 		Distrusted:    n.distrusted.Load(),
-		StoreErrors:   n.storeErrors.Load(),
-		StoreRefused:  n.storeRefused.Load(),
-		LoadErrors:    n.loadErrors.Load() + c.flights.overloads.Load(),
-		Overloads:     c.flights.overloads.Load(),
-		Invalidated:   n.invalidated.Load(),
-		Replayed:      n.replayed.Load(),
-		Pending:       uint64(c.node.waiting()),
-		GivenUp:       n.givenUp.Load(),
-		InDoubt:       n.inDoubt.Load(),
-		Unspooled:     uint64(c.db.SpoolFailures()),
-		Unread:        n.unread.Load(),
-		Unknown:       n.unknown.Load(),
-		Opened:        n.opened.Load(),
+		CatalogErrors: n.catalogErrors.Load(), CatalogRefused: n.catalogRefused.Load(),
+		StoreErrors:  n.storeErrors.Load(),
+		StoreRefused: n.storeRefused.Load(),
+		LoadErrors:   n.loadErrors.Load() + c.flights.overloads.Load(),
+		Overloads:    c.flights.overloads.Load(),
+		Invalidated:  n.invalidated.Load(),
+		Replayed:     n.replayed.Load(),
+		Pending:      uint64(c.node.waiting()),
+		GivenUp:      n.givenUp.Load(),
+		InDoubt:      n.inDoubt.Load(),
+		Unspooled:    uint64(c.db.SpoolFailures()),
+		Unread:       n.unread.Load(),
+		Unknown:      n.unknown.Load(),
+		Opened:       n.opened.Load(),
 	}
 }
 
@@ -98,8 +103,8 @@ type Observer struct {
 	// Read tells of a read that asked the store: the table's or the view's name, whether the answer came from the store, and
 	// how long it took.
 	Read func(ctx context.Context, name string, hit bool, took time.Duration)
-	// Error tells of trouble that no caller hears of: op is get, acquire, fill, abandon, invalidate, enumerate, encode
-	// or decode.
+	// Error tells of trouble that no caller hears of: op is get, acquire, fill, abandon, invalidate, enumerate, encode,
+	// decode or catalog.
 	Error func(ctx context.Context, op string, err error)
 }
 

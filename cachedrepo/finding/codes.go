@@ -32,7 +32,6 @@ const (
 	Recovery    = "recovery"
 	LockTimeout = "lock-timeout"
 	Isolation   = "isolation"
-	Unreachable = "unreachable"
 )
 
 // Codes of findings about Redis.
@@ -66,7 +65,6 @@ var Codes = []Code{
 	{NoIndex, Note},
 	{Server, Refuse},
 	{Recovery, Refuse},
-	{Unreachable, Warn},
 	{LockTimeout, Note},
 	{Isolation, Note},
 	{RedisClient, Refuse},

@@ -1,5 +1,3 @@
--- Everything in one row of one column: one snapshot, one round trip, the same under every driver. What came after
--- PostgreSQL 12, or differs between versions, is read by way of to_jsonb, which knows no column that is not there.
 SELECT json_build_object(
 	'version', current_setting('server_version_num')::int,
 	'about', version(),
