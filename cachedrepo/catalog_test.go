@@ -116,7 +116,7 @@ func TestWiderEquality(t *testing.T) {
 			}
 			for range 3 {
 				for _, ask := range []string{"A@x", "a@x", "A@X"} {
-					if m, err := cached.FindBy(t.Context(), byEmail.Eq(ask)); err != nil || m.Email != "a@"+name {
+					if m, err := cached.FindBy(t.Context(), byEmail.Eq(ask)); err != nil || m.Email != "a@x" {
 						t.Errorf("%s: %+v, %v", ask, m, err)
 					}
 				}

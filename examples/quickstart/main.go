@@ -46,6 +46,7 @@ func run(ctx context.Context, conn *sqlx.DB, s store.Store, namespace string, st
 		return err
 	}
 	defer cache.Close(ctx)
+	step("New: what the catalog says of them", "", 1)          // may they be cached?
 	products := cachedrepo.Wrap(cache, repo.New(db, Products)) // the same interface
 
 	p, err := products.FindBy(ctx, BySKU.Eq("A-1"))

@@ -56,7 +56,7 @@ func (d *demo) compareTraffic(ctx context.Context, cached *service) (err error) 
 	d.table(rows...)
 	d.note("hit ratio: rows that came from Redis, of all rows that were asked for")
 
-	stats, sent := cached.cache.Stats(), int(cached.statements.Statements())
+	stats, sent := cached.cache.Stats(), int(cached.statements.Statements()-cached.before)
 	d.promise(alone.statements == len(alone.latencies), "%d statements for %d requests without a cache", alone.statements, len(alone.latencies))
 	d.promise(sent == int(stats.Loads), "the cache says that it loaded %d times, but PostgreSQL got %d statements", stats.Loads, sent)
 	d.promise(warm.statements < len(warm.latencies), "%d statements for %d requests: the cache spares nothing", warm.statements, len(warm.latencies))

@@ -23,6 +23,7 @@ type service struct {
 	url        string
 	handler    http.Handler
 	statements *countsql.Counter
+	before     int64             // statements that New sent: it reads the catalog
 	cache      *cachedrepo.Cache // nil without
 	closers    []func() error
 }
@@ -61,7 +62,7 @@ func (d *demo) open(ctx context.Context, cached bool) (s *service, err error) {
 		if err != nil {
 			return nil, err
 		}
-		s.cache = cache
+		s.cache, s.before = cache, counter.Statements()
 		s.closers = append(s.closers, func() error {
 			ctx, cancel := context.WithTimeout(context.Background(), 5*time.Second)
 			defer cancel()
