@@ -22,8 +22,8 @@ func TestQuickStartCountsWhatItSays(t *testing.T) {
 			if err := show(t.Context(), &out); err != nil {
 				t.Fatalf("%v\n%s", err, &out)
 			}
-			if got := strings.Count(out.String(), "statements:"); got != 5 {
-				t.Errorf("%d steps, want 5:\n%s", got, &out)
+			if got := strings.Count(out.String(), "statements:"); got != 6 {
+				t.Errorf("%d steps, want 6:\n%s", got, &out)
 			}
 		})
 	}
