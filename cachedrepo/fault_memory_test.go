@@ -2,14 +2,16 @@ package cachedrepo_test
 
 import (
 	"context"
+	"database/sql"
 	"database/sql/driver"
 	"encoding/json"
 	"fmt"
 	"reflect"
-	"slices"
 	"sync"
 	"testing"
+	"time"
 
+	"github.com/google/uuid"
 	"github.com/lib/pq"
 
 	"github.com/asidego/aside/cachedrepo"
@@ -45,20 +47,31 @@ type extra struct {
 }
 
 type thing struct {
-	ID     int64           `db:"id"`
-	Name   string          `db:"name"`
-	Count  *int64          `db:"count"`
-	Raw    json.RawMessage `db:"raw"`
-	Tags   pq.StringArray  `db:"tags"`
-	Nums   pq.Int64Array   `db:"nums"`
-	Labels labels          `db:"labels"`
-	More   *labels         `db:"more"`
+	ID     int64               `db:"id"`
+	Name   string              `db:"name"`
+	Count  *int64              `db:"count"`
+	Raw    json.RawMessage     `db:"raw"`
+	Tags   pq.StringArray      `db:"tags"`
+	Nums   pq.Int64Array       `db:"nums"`
+	Labels labels              `db:"labels"`
+	More   *labels             `db:"more"`
+	At     *time.Time          `db:"at"`
+	Null   *sql.NullString     `db:"nullable"`
+	Inner  sql.Null[[]byte]    `db:"inside"`
+	Blobs  pq.ByteaArray       `db:"blobs"`
+	Reals  *pq.Float64Array    `db:"reals"`
+	UUID   *uuid.UUID          `db:"uuid"`
+	Flags  pq.BoolArray        `db:"flags"`
+	Doc    *json.RawMessage    `db:"doc"`
+	Words  words               `db:"words"`
+	Day    sql.Null[time.Time] `db:"day"`
 	extra
 }
 
 const thingsSchema = `CREATE TABLE things (
 	id bigint PRIMARY KEY, name text UNIQUE NOT NULL, count bigint, raw jsonb, tags text[], nums bigint[], labels jsonb, more jsonb,
-	note text, bytes bytea)`
+	at timestamptz, nullable text, inside bytea, blobs bytea[], reals float8[], uuid uuid, flags boolean[], doc jsonb, words text[],
+	day date, note text, bytes bytea)`
 
 var (
 	byName = model.NewUnique[thing, string]("name")
@@ -66,40 +79,85 @@ var (
 )
 
 func newThing(id int64) thing {
-	count, note := int64(1), "note"
+	at := time.Date(2024, 2, 29, 0, 0, 0, 0, time.UTC)
 	return thing{
-		ID: id, Name: fmt.Sprint("thing", id), Count: &count, Raw: json.RawMessage(`{"a": 1}`),
+		ID: id, Name: fmt.Sprint("thing", id), Count: new(int64(1)), Raw: json.RawMessage(`{"a": 1}`),
 		Tags: pq.StringArray{"a", "b"}, Nums: pq.Int64Array{1, 2}, Labels: labels{"a": "b"}, More: &labels{"c": "d"},
-		extra: extra{Note: &note, Bytes: []byte("bytes")},
+		At: &at, Null: &sql.NullString{String: "x", Valid: true}, Inner: sql.Null[[]byte]{V: []byte("inside"), Valid: true},
+		Blobs: pq.ByteaArray{[]byte("blob"), []byte("b")}, Reals: &pq.Float64Array{1, 2}, UUID: &uuid.UUID{1},
+		Flags: pq.BoolArray{true, false}, Doc: new(json.RawMessage(`[1, 2]`)), Words: words{new("w"), nil},
+		Day: sql.Null[time.Time]{V: at, Valid: true}, extra: extra{Note: new("note"), Bytes: []byte("bytes")},
 	}
 }
 
-// ruin changes all memory that a record refers to, as a careless handler might.
-func ruin(p *thing) {
-	*p.Count = 99
-	p.Raw[0] = 'X'
-	_ = append(p.Raw[:0], "overwritten"...)
-	p.Tags[0] = "spoilt"
-	_ = append(p.Tags[:1], "spoilt")
-	slices.Reverse(p.Nums)
-	p.Nums[0] = 99
-	p.Labels["a"] = "spoilt"
-	(*p.More)["e"] = "spoilt"
-	*p.Note = "spoilt"
-	p.Bytes[0] = 'X'
+// ruin changes all memory that a record refers to, as careless handlers might: each element, and what is appended where
+// there seems to be room.
+func ruin(p *thing) { ruinValue(reflect.ValueOf(p).Elem()) }
+
+func ruinValue(v reflect.Value) {
+	switch v.Kind() {
+	case reflect.Pointer:
+		if !v.IsNil() {
+			ruinValue(v.Elem())
+		}
+	case reflect.Slice:
+		if v.Len() > 0 {
+			for i := range v.Len() {
+				ruinValue(v.Index(i))
+			}
+			reflect.Append(v.Slice(0, v.Len()-1), v.Index(0))
+		}
+		if whole := v.Slice(0, v.Cap()); v.Cap() > v.Len() {
+			ruinValue(whole.Index(v.Len()))
+		}
+	case reflect.Array:
+		for i := range v.Len() {
+			ruinValue(v.Index(i))
+		}
+	case reflect.Map:
+		for _, k := range v.MapKeys() {
+			v.SetMapIndex(k, reflect.ValueOf("spoilt"))
+		}
+		v.SetMapIndex(reflect.ValueOf("more"), reflect.ValueOf("spoilt"))
+	case reflect.Struct:
+		if v.Type() == reflect.TypeFor[time.Time]() {
+			v.Set(reflect.ValueOf(time.Date(1999, 1, 1, 0, 0, 0, 0, time.UTC)))
+			return
+		}
+		for i := range v.NumField() {
+			if v.Type().Field(i).IsExported() || v.Type().Field(i).Anonymous {
+				ruinValue(v.Field(i))
+			}
+		}
+	case reflect.String:
+		v.SetString("spoilt")
+	case reflect.Bool:
+		v.SetBool(!v.Bool())
+	case reflect.Float64:
+		v.SetFloat(v.Float() + 99)
+	case reflect.Int64:
+		v.SetInt(v.Int() + 99)
+	case reflect.Uint8:
+		v.SetUint(v.Uint() ^ 0xff)
+	default:
+		panic("no idea how to ruin a " + v.Type().String())
+	}
 }
 
-// TestRuinReachesAll tells of memory that ruin has no line for: should a field be added, this fails.
+// TestRuinReachesAll: no field is empty, and all are others afterwards.
 func TestRuinReachesAll(t *testing.T) {
 	p, fresh := newThing(1), newThing(1)
 	ruin(&p)
 	v, w := reflect.ValueOf(p), reflect.ValueOf(fresh)
 	for _, f := range reflect.VisibleFields(v.Type()) {
-		switch f.Type.Kind() {
-		case reflect.Slice, reflect.Map, reflect.Pointer:
-			if reflect.DeepEqual(v.FieldByIndex(f.Index).Interface(), w.FieldByIndex(f.Index).Interface()) {
-				t.Errorf("%s is not spoilt", f.Name)
-			}
+		if f.Anonymous {
+			continue // its fields are listed too
+		}
+		if w.FieldByIndex(f.Index).IsZero() {
+			t.Errorf("%s is empty", f.Name)
+		}
+		if reflect.DeepEqual(v.FieldByIndex(f.Index).Interface(), w.FieldByIndex(f.Index).Interface()) {
+			t.Errorf("%s is not spoilt", f.Name)
 		}
 	}
 }
