@@ -46,9 +46,13 @@ func (i *item[T]) answered() bool { return i.found || i.absent }
 func (b *batch[T]) fromStore(ctx context.Context) (hits int) {
 	c := b.c
 	for part := range slices.Chunk(b.items, chunk) {
-		b.until = time.Now().Add(c.cfg.Timeout)
+		now := time.Now()
+		b.until = now.Add(c.cfg.Timeout)
 		if b.away {
 			break // the read has waited for the store once
+		}
+		if c.registry.unheard(b.acc, now) {
+			break
 		}
 		if !c.node.trusted() {
 			c.stats.distrusted.Add(uint64(len(part)))
@@ -61,6 +65,9 @@ func (b *batch[T]) fromStore(ctx context.Context) (hits int) {
 			case store.Value:
 				if b.open(ctx, it, reply.Value) {
 					hits++
+					continue
+				}
+				if it.yields {
 					continue
 				}
 				it.seen = reply.Value
@@ -132,7 +139,7 @@ func (b *batch[T]) acquire(ctx context.Context, missing []*item[T]) {
 		switch {
 		case replies == nil:
 		case replies[i].State == store.Value:
-			if !b.open(ctx, it, replies[i].Value) && it.seen == nil {
+			if !b.open(ctx, it, replies[i].Value) && it.seen == nil && !it.yields {
 				it.seen = append([]byte{}, replies[i].Value...) // MGET does not show what is no string
 				foreign = append(foreign, it)
 			}

@@ -48,6 +48,25 @@ type Config struct {
 	Unchecked bool
 	// Allow has findings that New and Check only warn of, as "code:table", see docs/check.md.
 	Allow []string
+	// Mode is Serve, or InvalidateOnly for a process that must not read from the store yet, or for now; see SetOff.
+	Mode Mode
+	// Generation is part of every key if it is not 0: generations see nothing of each other's entries. Raise it with the
+	// deploy that ends a period in which somebody wrote without invalidating: a version without this library, or the database
+	// restored. All processes need the same one. Cache.Retire drops the entries of today without a deploy.
+	Generation int
+	// Registry registers this process, and the indexes that it invalidates, in the database, in tables that migrations.Apply
+	// makes, and serves an index only while all who are registered under this namespace invalidate it: then an index can be
+	// added, dropped or changed by an ordinary rolling deploy. All processes that write must have it on. With it New sends
+	// statements, and waits for up to two heartbeats of the others if they serve an index that this process lacks. It also
+	// makes New fail if another database uses this namespace in this store. See docs/rollout.md.
+	Registry bool
+	// Heartbeat is how often a registered process says that it is alive and reads who else is. It serves unique indexes for
+	// two heartbeats without an answer, and is taken for dead after five. At most 1m; 0: 2s.
+	Heartbeat time.Duration
+	// Build orders versions of the program whose records differ: the newer takes over the entries of the older, not the other
+	// way round. A number that grows with each build, such as its time in Unix seconds. 0: the time of the commit, as the Go
+	// tool notes it in the binary; if it did not, versions take over each other's entries.
+	Build uint32
 	// Logger is told of the first of each kind of trouble. Keys and values appear at Debug only. nil: slog.Default().
 	Logger *slog.Logger
 }
@@ -68,6 +87,7 @@ type runtime struct {
 
 	stats    counters
 	node     *node
+	registry *registry // nil: Config.Registry is off
 	lookups  *rounds
 	acquires *rounds
 	flights  *flights
@@ -86,6 +106,7 @@ type table struct {
 	fills    onceMore  // how many fills have been compared with what they came from
 
 	known atomic.Bool // the database's catalog has been read
+	older older       // how many entries of a newer version have been found
 }
 
 // access is a key or a unique index, under which rows are cached.
@@ -100,6 +121,9 @@ type access struct {
 	unserved atomic.Uint32
 
 	absence atomic.Pointer[catalog.Absence] // for which values "not found" is stored; nil: the catalog is not known
+	// registered is the epoch that the registry gives; lacked is what stand said last.
+	registered atomic.Uint64
+	lacked     string
 }
 
 // Reasons not to serve an access, as bits.
@@ -126,6 +150,9 @@ func New(db *txhooks.DB, s store.Store, cfg Config) (*Cache, error) {
 	if err != nil {
 		return nil, err
 	}
+	if cfg.Namespace, err = generationOf(cfg.Namespace, cfg.Generation); err != nil {
+		return nil, err
+	}
 	rt := &runtime{
 		db: db, store: s, cfg: cfg, closeWithin: closeTimeout,
 		tables:   make(map[*model.Relation]*table),
@@ -149,8 +176,20 @@ func New(db *txhooks.DB, s store.Store, cfg Config) (*Cache, error) {
 		return nil, err
 	}
 	rt.longestTTL.Store(int64(max(cfg.TTL, defaultNegative)))
-	db.Subscribe(rt)
-	return &Cache{runtime: rt, opts: Options{TTL: cfg.TTL, Negative: defaultNegative}}, nil
+	c := &Cache{runtime: rt, opts: Options{TTL: cfg.TTL, Negative: defaultNegative}}
+	if cfg.Mode == InvalidateOnly {
+		if err := c.SetOff(true); err != nil {
+			return nil, err
+		}
+	}
+	unsubscribe := db.Subscribe(rt)
+	if cfg.Registry {
+		if err := rt.register(); err != nil {
+			unsubscribe()
+			return nil, err
+		}
+	}
+	return c, nil
 }
 
 const (
@@ -168,6 +207,7 @@ func (cfg Config) withDefaults() (Config, error) {
 		{"Timeout", &cfg.Timeout, 50 * time.Millisecond},
 		{"WriteTimeout", &cfg.WriteTimeout, 500 * time.Millisecond},
 		{"LoadTimeout", &cfg.LoadTimeout, 10 * time.Second},
+		{"Heartbeat", &cfg.Heartbeat, 2 * time.Second},
 	} {
 		if *d.value < 0 {
 			return cfg, fmt.Errorf("aside: Config.%s is negative", d.name)
@@ -201,6 +241,15 @@ func (cfg Config) withDefaults() (Config, error) {
 	}
 	if err := finding.Allow(cfg.Allow).Check(); err != nil {
 		return cfg, fmt.Errorf("aside: Config.Allow: %w", err)
+	}
+	if cfg.Heartbeat > time.Minute {
+		return cfg, fmt.Errorf("aside: Config.Heartbeat is %s: at most 1m", cfg.Heartbeat)
+	}
+	if cfg.Mode > InvalidateOnly {
+		return cfg, fmt.Errorf("aside: Config.Mode is %d", cfg.Mode)
+	}
+	if cfg.Build == 0 {
+		cfg.Build = stampedBuild()
 	}
 	return cfg, nil
 }
@@ -284,7 +333,9 @@ func (c *Cache) Close(ctx context.Context) error {
 		defer cancel()
 	}
 	c.flights.wait(ctx)
-	if n := c.node.close(ctx); n > 0 {
+	n := c.node.close(ctx)
+	c.registry.close(ctx)
+	if n > 0 {
 		return fmt.Errorf("aside: the store could not be reached: %d invalidations were given up", n)
 	}
 	return nil

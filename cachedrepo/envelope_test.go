@@ -9,10 +9,10 @@ import (
 )
 
 func TestEnvelopeIsFrozen(t *testing.T) {
-	value := envelope{epoch: 0x0102030405060708, fingerprint: 0x1112131415161718, payload: []byte{0xa1, 0x62, 'i', 'd', 7}}
-	frozen(t, "value", value.seal("ns:t:id:7"), "010001020304050607081112131415161718151a42d3a162696407")
-	frozen(t, "no such row", envelope{flags: flagAbsent}.seal("ns:t:id:7"), "01010000000000000000000000000000000029222ea7")
-	frozen(t, "no rows", envelope{flags: flagAbsent | flagNoRows, fingerprint: 1}.seal(strings.Repeat("k", 300)), "010300000000000000000000000000000001d8d01475")
+	value := envelope{epoch: 0x0102030405060708, fingerprint: 0x1112131415161718, build: 0x21222324, payload: []byte{0xa1, 0x62, 'i', 'd', 7}}
+	frozen(t, "value", value.seal("ns:t:id:7"), "0200010203040506070811121314151617182122232421c1f949a162696407")
+	frozen(t, "no such row", envelope{flags: flagAbsent}.seal("ns:t:id:7"), "0201000000000000000000000000000000000000000038b9a85d")
+	frozen(t, "no rows", envelope{flags: flagAbsent | flagNoRows, fingerprint: 1}.seal(strings.Repeat("k", 300)), "0203000000000000000000000000000000010000000013beb489")
 }
 
 func TestEnvelopeOpens(t *testing.T) {

@@ -36,7 +36,7 @@ func (r *read) loadOnce(ctx context.Context) (any, error) {
 // entry encodes what was loaded, for the callers who share it and for the store. It returns nil if it must not be stored.
 func (r *read) entry(ctx context.Context, res *result, epoch uint64) []byte {
 	t := r.acc.table
-	e := envelope{epoch: epoch, fingerprint: t.codec.fingerprint}
+	e := envelope{epoch: epoch, fingerprint: t.codec.fingerprint, build: r.c.cfg.Build}
 	if res.err != nil {
 		a := r.c.opts.absenceOf(res.err)
 		if a == present || r.c.opts.Negative < 0 || !r.c.allowed(ctx, r.acc) || !r.acc.holdsAbsence(r.data) {
@@ -141,9 +141,9 @@ func (c *Cache) settle(ctx context.Context, all []settlement) {
 	}
 }
 
-// epoch is constant until failovers of the store and of the database are told apart. It is taken before the lease is asked
-// for, and written with the value: a value that was loaded before a failover and stored after it carries the old one.
-func (a *access) epoch() uint64 { return 0 }
+// epoch changes when a process has gone that did not invalidate this access, see standingOf. It is taken before the lease is asked
+// for, and written with the value: a value that was loaded before the change and stored after it carries the old one.
+func (a *access) epoch() uint64 { return a.registered.Load() }
 
 // unusable counts a value that may not be used.
 func (rt *runtime) unusable(ctx context.Context, t *table, err error) {

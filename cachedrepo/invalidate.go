@@ -26,6 +26,9 @@ func (rt *runtime) Ended(ctx context.Context, o txhooks.Outcome, changes txhooks
 		pending = rt.node.invalidate(ctx, keys)
 	}
 	rt.unread(ctx, changes)
+	if !rt.registry.settled(ctx) {
+		pending += changes.Len()
+	}
 	return pending
 }
 

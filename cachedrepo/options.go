@@ -54,7 +54,10 @@ func Bypass(ctx context.Context) context.Context {
 // direct tells whether a read must go to the database whatever the store holds. Inside a transaction the database alone
 // knows the transaction's own writes, and what it shows there is nobody else's business: history 15.
 func (c *Cache) direct(ctx context.Context, acc *access) bool {
-	if c.opts.Off || acc.unserved.Load() != 0 || ctx.Value(bypassKey{}) != nil {
+	if why := acc.unserved.Load(); why&unservedRegistry != 0 {
+		c.stats.maintained.Add(1)
+		return true
+	} else if why != 0 || c.opts.Off || ctx.Value(bypassKey{}) != nil {
 		c.stats.bypassed.Add(1)
 		return true
 	}

@@ -24,6 +24,8 @@ type read struct {
 	until time.Time     // the end of the time that this read may spend on the store
 	left  time.Duration // what was left of it when the lease was granted
 
+	yields bool // the value found last is a newer version's, which keeps the key
+
 	buf   [1]model.Datum // of data, if that is one value
 	first *firstLook     // nil: each look makes its own
 }
@@ -47,8 +49,12 @@ func (r *read) into(ctx context.Context, dst any) (hit bool, err error) {
 		return false, err
 	}
 	var waitUntil time.Time
-	r.until = time.Now().Add(r.c.cfg.Timeout)
+	now := time.Now()
+	r.until = now.Add(r.c.cfg.Timeout)
 	for range maxAttempts {
+		if r.c.registry.unheard(r.acc, now) {
+			break
+		}
 		if !r.c.node.trusted() {
 			r.c.stats.distrusted.Add(1)
 			break
@@ -62,6 +68,9 @@ func (r *read) into(ctx context.Context, dst any) (hit bool, err error) {
 			usable, err := r.open(ctx, reply.Value, dst)
 			if usable {
 				return true, err
+			}
+			if r.yields {
+				break
 			}
 			seen = reply.Value
 		}
@@ -198,6 +207,9 @@ func (r *read) open(ctx context.Context, value []byte, dst any) (usable bool, er
 		return true, nil
 	}
 	r.c.unusable(ctx, t, err)
+	if r.yields = errors.Is(err, errFingerprint) && e.build > r.c.cfg.Build && t.older.yields(); r.yields {
+		r.c.stats.older.Add(1)
+	}
 	zero(dst)
 	return false, nil
 }

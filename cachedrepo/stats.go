@@ -21,10 +21,13 @@ type Stats struct {
 
 	Damaged     uint64 // values that were no entries or failed their checksum
 	Fingerprint uint64 // values of another version of the record
-	Epoch       uint64 // values from before a failover
+	Epoch       uint64 // values from before a failover, or before a process that did not invalidate them has gone
+	Older       uint64 // reads that left the value to a newer version of the program and stored nothing, see Config.Build
 
 	InTransaction uint64 // reads inside a transaction
-	Bypassed      uint64 // reads with Bypass or Options.Off
+	Bypassed      uint64 // reads with Bypass or Options.Off, or while SetOff has switched them off
+	Maintained    uint64 // reads of an index that another process does not invalidate, see Config.Registry
+	Unheard       uint64 // reads of an index while the registry could not be read
 	Leased        uint64 // reads that found another process loading, and did not see it finish
 	Guarded       uint64 // reads that found a writer's intent
 	Distrusted    uint64 // reads while the store was away or invalidations were pending
@@ -46,17 +49,23 @@ type Stats struct {
 	Unread      uint64 // transactions of which not all changed rows are known: their temporary file could not be read
 	Unknown     uint64 // changes of tables that are not in Config.Tables
 	Opened      uint64 // times this process stopped asking the store
+
+	Registered     uint64 // times this process registered: more than one says that others took it for dead
+	RegistryErrors uint64 // heartbeats that failed
+	Unregistered   uint64 // writes that returned although this process could not register before
 }
 
 type counters struct {
 	hits, misses, shared, loads                          atomic.Uint64
 	fills, refused, tooLarge, inexact, elsewhere         atomic.Uint64
-	damaged, fingerprint, epoch                          atomic.Uint64
+	damaged, fingerprint, epoch, older                   atomic.Uint64
 	inTransaction, bypassed, leased, guarded, distrusted atomic.Uint64
 	storeErrors, storeRefused, loadErrors                atomic.Uint64
 	catalogErrors, catalogRefused                        atomic.Uint64
 	invalidated, replayed, givenUp                       atomic.Uint64
 	inDoubt, unread, unknown, opened                     atomic.Uint64
+	maintained, unheard                                  atomic.Uint64
+	registered, registryErrors, unregistered             atomic.Uint64
 }
 
 // Stats returns the counts. They are read one by one: a sum may be off by what happens meanwhile.
@@ -75,6 +84,7 @@ func (c *Cache) Stats() Stats {
 		Damaged:       n.damaged.Load(),
 		Fingerprint:   n.fingerprint.Load(),
 		Epoch:         n.epoch.Load(),
+		Older:         n.older.Load(),
 		InTransaction: n.inTransaction.Load(),
 		Bypassed:      n.bypassed.Load(),
 		Leased:        n.leased.Load(),
@@ -94,6 +104,12 @@ func (c *Cache) Stats() Stats {
 		Unread:       n.unread.Load(),
 		Unknown:      n.unknown.Load(),
 		Opened:       n.opened.Load(),
+
+		Maintained:     n.maintained.Load(),
+		Unheard:        n.unheard.Load(),
+		Registered:     n.registered.Load(),
+		RegistryErrors: n.registryErrors.Load(),
+		Unregistered:   n.unregistered.Load(),
 	}
 }
 
