@@ -1,9 +1,16 @@
 package cachedrepo_test
 
 import (
+	"os"
 	"testing"
 
 	"github.com/asidego/aside/internal/testenv"
 )
 
-func TestMain(m *testing.M) { testenv.Main(m) }
+func TestMain(m *testing.M) {
+	if os.Getenv(versionVariable) != "" {
+		runVersion()
+		return
+	}
+	testenv.Main(m)
+}
