@@ -120,7 +120,7 @@ type Observer struct {
 	// how long it took.
 	Read func(ctx context.Context, name string, hit bool, took time.Duration)
 	// Error tells of trouble that no caller hears of: op is get, acquire, fill, abandon, invalidate, enumerate, encode,
-	// decode or catalog.
+	// decode, catalog, registry or identity.
 	Error func(ctx context.Context, op string, err error)
 }
 
