@@ -95,7 +95,7 @@ func (b *batch[T]) loadAll(ctx context.Context, items []*item[T], loaded []resul
 	}
 	recs, err := b.query(ctx, asked)
 	if err != nil {
-		b.c.stats.loadErrors.Add(1)
+		b.c.loadFailed(ctx)
 		return err
 	}
 	strangers := false

@@ -25,12 +25,26 @@ func (r *read) loadOnce(ctx context.Context) (any, error) {
 	rec, err := r.load(ctx)
 	if err != nil {
 		if !absent(err) && r.c.opts.absenceOf(err) == present {
-			r.c.stats.loadErrors.Add(1)
+			r.c.loadFailed(ctx)
 		}
 		return nil, err
 	}
 	r.acc.table.rel.Normalize(rec)
 	return rec, nil
+}
+
+// loadFailed counts. A load whose time was over while every connection was taken has most likely never had one:
+//
+//	T1 .. Tn: BEGIN, on all n connections
+//	T1 .. Tn: Find on the context outside, each waiting for a load
+//	loads:    wait for a connection
+//
+// Nobody of these moves before the loads are given up.
+func (rt *runtime) loadFailed(ctx context.Context) {
+	rt.stats.loadErrors.Add(1)
+	if ctx.Err() != nil && rt.db.Exhausted() {
+		rt.stats.starved.Add(1)
+	}
 }
 
 // entry encodes what was loaded, for the callers who share it and for the store. It returns nil if it must not be stored.

@@ -78,6 +78,9 @@ func (w *cached[T, K]) many(
 	one func(ctx context.Context, at int) (T, error),
 	own func(),
 ) ([]T, error) {
+	if err := w.c.db.Outer(ctx); err != nil {
+		return nil, fmt.Errorf("%s: %w", w.name, err)
+	}
 	if _, err := w.c.db.Scope(ctx, acc.table.rel); err != nil {
 		return nil, err
 	}

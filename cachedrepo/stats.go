@@ -39,6 +39,7 @@ type Stats struct {
 	StoreRefused uint64 // of these: the server answered and refused
 	LoadErrors   uint64 // loads that failed, "not found" not included
 	Overloads    uint64 // of these: no load of MaxLoads ended in time
+	Starved      uint64 // of these: the load's time was over, and the pool had no connection left: see docs/transactions.md
 
 	Invalidated uint64 // keys invalidated
 	Replayed    uint64 // of these: after the store had been away
@@ -60,7 +61,7 @@ type counters struct {
 	fills, refused, tooLarge, inexact, elsewhere         atomic.Uint64
 	damaged, fingerprint, epoch, older                   atomic.Uint64
 	inTransaction, bypassed, leased, guarded, distrusted atomic.Uint64
-	storeErrors, storeRefused, loadErrors                atomic.Uint64
+	storeErrors, storeRefused, loadErrors, starved       atomic.Uint64
 	catalogErrors, catalogRefused                        atomic.Uint64
 	invalidated, replayed, givenUp                       atomic.Uint64
 	inDoubt, unread, unknown, opened                     atomic.Uint64
@@ -95,6 +96,7 @@ func (c *Cache) Stats() Stats {
 		StoreRefused: n.storeRefused.Load(),
 		LoadErrors:   n.loadErrors.Load() + c.flights.overloads.Load(),
 		Overloads:    c.flights.overloads.Load(),
+		Starved:      n.starved.Load(),
 		Invalidated:  n.invalidated.Load(),
 		Replayed:     n.replayed.Load(),
 		Pending:      uint64(c.node.waiting()),

@@ -112,6 +112,9 @@ func find[T any](
 	ctx context.Context, c *Cache, name string, at model.Place, load func(ctx context.Context) (T, error), nils bool,
 ) (T, error) {
 	var none T
+	if err := c.db.Outer(ctx); err != nil {
+		return none, fmt.Errorf("%s: %w", name, err)
+	}
 	acc, err := c.access(at)
 	if err != nil {
 		return none, fmt.Errorf("%s: %w", name, err)

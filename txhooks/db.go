@@ -14,6 +14,11 @@ type Config struct {
 	HookTimeout time.Duration                          // for all hooks of one transaction, and again for all subscribers, and for these once more for each 10,000 changes; 0: 5s
 	Scope       func(ctx context.Context) (any, error) // the tenant of a call, for tables with a Scope column; nil: none
 	Logger      *slog.Logger                           // told of hooks that panic; nil: slog.Default()
+
+	// RefuseOuter has statements, Run and cached reads fail with ErrOuterContext that the function given to Run, or what it
+	// calls, makes on the context outside the transaction, or on one made from that. It is for tests: each Run and each
+	// statement outside one then reads its goroutine's number.
+	RefuseOuter bool
 }
 
 // DB is a *sqlx.DB whose statements join the transaction in their context. It has the ExecContext, NamedExecContext,
@@ -61,6 +66,12 @@ func (db *DB) Sent(ctx context.Context) int {
 	f.tx.mu.Lock()
 	defer f.tx.mu.Unlock()
 	return f.tx.sent
+}
+
+// Exhausted tells whether all connections that the pool may have are in use now.
+func (db *DB) Exhausted() bool {
+	s := db.conn.Stats()
+	return s.MaxOpenConnections > 0 && s.InUse >= s.MaxOpenConnections
 }
 
 // HookFailures returns how many hooks and subscribers of this *sql.DB's transactions panicked or ended their goroutine.

@@ -13,6 +13,8 @@ import (
 
 // pool is what all DBs over one *sql.DB have in common.
 type pool struct {
+	outer outerContexts // under Config.RefuseOuter
+
 	failures  atomic.Int64 // hooks and subscribers that panicked or ended their goroutine
 	crowded   atomic.Int64 // transactions that found no room on disk
 	crowdedAt sync.Once    // the first of them is logged

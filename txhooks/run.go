@@ -35,6 +35,9 @@ func (db *DB) RunWith(ctx context.Context, opts Options, fn func(ctx context.Con
 	if f := db.frame(ctx); f != nil {
 		return f.tx.join(ctx, f, opts, fn)
 	}
+	if err := db.Outer(ctx); err != nil {
+		return err
+	}
 	for retries := opts.Retries; ; retries-- {
 		again, err := db.attempt(ctx, opts, retries > 0, fn)
 		if !again {
@@ -50,9 +53,14 @@ func (db *DB) attempt(ctx context.Context, opts Options, mayRetry bool, fn func(
 		return false, err
 	}
 	bottom := t.tip
+	leave := func() {}
+	if db.config.RefuseOuter {
+		leave = db.pool.outer.enter(ctx)
+	}
 	returned := false
 	defer func() {
 		if !returned { // fn or a BeforeCommit hook panicked or ended the goroutine
+			leave()
 			o, _ := t.giveUp(errEnded)
 			t.end(o)
 		}
@@ -64,6 +72,7 @@ func (db *DB) attempt(ctx context.Context, opts Options, mayRetry bool, fn func(
 		o, err = t.giveUp(err)
 	}
 	returned = true
+	leave()
 	if mayRetry && o == RolledBack && ctx.Err() == nil && retryable(err) {
 		t.close()
 		return true, nil

@@ -165,7 +165,7 @@ func (db *DB) BindNamed(query string, arg any) (string, []any, error) {
 func (db *DB) ready(ctx context.Context, query string) (*transaction, error) {
 	f := db.frame(ctx)
 	if f == nil {
-		return nil, nil
+		return nil, db.Outer(ctx)
 	}
 	t := f.tx
 	t.mu.Lock()
