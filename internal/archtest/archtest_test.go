@@ -57,6 +57,12 @@ var rules = []rule{
 		"it judges a table by what database/sql shows of the catalog, and knows neither cache nor driver",
 	},
 	{
+		[]string{"cachedrepo/check"},
+		[]string{"model", "cachedrepo/finding", "cachedrepo/internal/catalog"},
+		nil,
+		"aside check builds it into a program within the user's module, whose go.sum may lack everything else",
+	},
+	{
 		[]string{"cachedrepo/redisstore"},
 		[]string{"cachedrepo/store", "cachedrepo/finding"},
 		[]string{"github.com/redis/go-redis/v9"},

@@ -29,7 +29,7 @@ func (j *judge) indexes(a *model.Access) {
 			"no index begins with these columns: every list reads the whole table")
 		return
 	}
-	var almost []string
+	var almost, fix []string
 	for i := range j.table.Indexes {
 		x := &j.table.Indexes[i]
 		if !x.Unique || !x.within(names, scope) {
@@ -39,10 +39,13 @@ func (j *judge) indexes(a *model.Access) {
 		switch {
 		case !x.Valid || !x.Ready:
 			why = "is not valid: it was never built to its end"
+			fix = append(fix, "REINDEX INDEX "+x.Name)
 		case !x.Immediate:
 			why = "is deferrable: within a transaction two rows may have the value"
+			fix = append(fix, "make the constraint NOT DEFERRABLE")
 		case !implied(x.Predicate, j.rel.Filter, names):
 			why = fmt.Sprintf("holds only WHERE %s, which Spec.Filter does not say", x.Predicate)
+			fix = append(fix, fmt.Sprintf("say so (Filter: %q) if no other rows are read, or make the index cover all", x.Predicate))
 		default:
 			return
 		}
@@ -50,7 +53,7 @@ func (j *judge) indexes(a *model.Access) {
 	}
 	text, advice := "no unique index has these columns and no others", fmt.Sprintf("CREATE UNIQUE INDEX ON %s (%s), or declare it with NewIndex", j.rel.Name, strings.Join(names, ", "))
 	if almost != nil {
-		text, advice = "index "+strings.Join(almost, "; index "), "make the index cover the whole table at once, or say in Spec.Filter which rows there are"
+		text, advice = "index "+strings.Join(almost, "; index "), strings.Join(fix, "; or ")
 	} else if x := j.expression(names); x != "" {
 		text = "index " + x + " is over an expression: the column itself may have a value twice"
 	}
