@@ -2,8 +2,10 @@ package places
 
 import (
 	"slices"
+	"strings"
 	"testing"
 
+	"github.com/asidego/aside/cachedrepo/check"
 	"github.com/asidego/aside/internal/testenv"
 )
 
@@ -53,5 +55,25 @@ func TestSlug(t *testing.T) {
 		if got := Slug(test.country, test.name, test.id); got != test.want {
 			t.Errorf("Slug(%q, %q, %d) = %q, want %q", test.country, test.name, test.id, got, test.want)
 		}
+	}
+}
+
+// What the tables declare is what the migrations make.
+func TestCheck(t *testing.T) {
+	pg := testenv.Postgres(t)
+	if err := Migrate(t.Context(), pg.URL()); err != nil {
+		t.Fatal(err)
+	}
+	list, err := check.Tables(t.Context(), pg.Open(t), Tables, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, f := range list {
+		if f.Code != "lock-timeout" { // the server's default
+			t.Error(f)
+		}
+	}
+	if len(list) != 1 || !strings.HasPrefix(list[0].String(), "note ") {
+		t.Errorf("%v", list)
 	}
 }
