@@ -5,6 +5,7 @@ import (
 	"database/sql"
 	"errors"
 	"fmt"
+	"slices"
 
 	"github.com/asidego/aside/model"
 )
@@ -33,12 +34,28 @@ type witnessKey struct{}
 // driver (see txwatch), which can so tell our transactions from others. No code outside a driver sees such a context.
 func Ours(ctx context.Context) bool { return ctx.Value(witnessKey{}) != nil }
 
-// ourContext marks a context for Ours.
-type ourContext struct{ context.Context }
+// Told tells whether the transaction that ctx (see Ours) belongs to is about to commit and has been told of changes of a
+// table, or of a place in it. While it is not about to commit, a COMMIT comes from somebody else, and nobody will be told.
+func Told(ctx context.Context, table string) bool {
+	t, ok := ctx.Value(witnessKey{}).(*transaction)
+	if !ok {
+		return false
+	}
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return t.ending && (slices.ContainsFunc(t.changes.relations(), func(rel *model.Relation) bool { return rel.Name == table }) ||
+		slices.ContainsFunc(t.touched, func(p touch) bool { return p.rel.Name == table }))
+}
+
+// ourContext marks a context for Ours and Told.
+type ourContext struct {
+	context.Context
+	t *transaction
+}
 
 func (c ourContext) Value(key any) any {
 	if _, ok := key.(witnessKey); ok {
-		return true
+		return c.t
 	}
 	return c.Context.Value(key)
 }
@@ -47,7 +64,7 @@ func (c ourContext) Value(key any) any {
 func (t *transaction) ask(ctx context.Context) (at int64, err error) {
 	ctx, cancel := context.WithTimeout(ctx, rollbackTimeout)
 	defer cancel()
-	err = t.tx.QueryRowContext(ourContext{ctx}, witnessQuery).Scan(&at)
+	err = t.tx.QueryRowContext(ourContext{ctx, t}, witnessQuery).Scan(&at)
 	if sqlState(err) == "25P02" {
 		return 0, nil
 	}

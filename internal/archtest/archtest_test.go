@@ -87,6 +87,12 @@ var rules = []rule{
 		"transactions with hooks are of use without any cache, and know none",
 	},
 	{
+		[]string{"txhooks/txwatch"},
+		[]string{"model", "txhooks", "txhooks/internal/..."},
+		nil,
+		"it watches any driver of database/sql",
+	},
+	{
 		[]string{"txhooks/internal/..."},
 		nil, nil,
 		"what reads SQL knows neither tables nor transactions",
