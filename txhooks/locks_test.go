@@ -3,9 +3,11 @@ package txhooks
 import (
 	"context"
 	"errors"
+	"strings"
 	"sync"
 	"testing"
 
+	"github.com/asidego/aside/internal/testenv"
 	"github.com/asidego/aside/model"
 )
 
@@ -63,4 +65,41 @@ func TestRefusedWhileAnotherSavepointIsOpen(t *testing.T) {
 		}
 		wantNotes(t, db, "")
 	})
+}
+
+// The library sends no SET: how long a statement waits for a lock is set where the pool is opened, as docs/transactions.md
+// says. Both drivers hand what they do not know to the server.
+func TestLockTimeoutByDSN(t *testing.T) {
+	t.Parallel()
+	for _, driver := range drivers {
+		t.Run(driver, func(t *testing.T) {
+			t.Parallel()
+			url := testenv.PostgresWith(t, schema).URL()
+			sep := "?"
+			if strings.Contains(url, "?") {
+				sep = "&"
+			}
+			db := New(testenv.Open(t, driver, url+sep+"lock_timeout=100"), Config{})
+			insert(t, db, t.Context(), 1)
+			exec(t, db, t.Context(), "INSERT INTO users VALUES (1, 'a@x', 7)")
+			err := db.Run(t.Context(), func(ctx context.Context) error {
+				exec(t, db, ctx, "UPDATE users SET credits = 1")
+				// The mistake of all mistakes: the same row from outside. It ends, with a name.
+				err := db.Run(t.Context(), func(ctx context.Context) error {
+					if err := Touch(ctx, users.Row(1)); err != nil {
+						return err
+					}
+					_, err := db.ExecContext(ctx, "UPDATE users SET credits = 2")
+					return err
+				})
+				if sqlState(err) != "55P03" {
+					t.Errorf("the second writer: %v", err)
+				}
+				return nil
+			})
+			if err != nil {
+				t.Error(err)
+			}
+		})
+	}
 }
