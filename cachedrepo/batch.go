@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"slices"
+	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/asidego/aside/cachedrepo/store"
@@ -19,9 +21,15 @@ type batch[T any] struct {
 	query func(ctx context.Context, at []int) ([]T, error) // of the plain repository, by places in the call's list
 	items []*item[T]                                       // distinct keys
 	load  *flight                                          // of the one query; the leases' flights bring what it finds
-	until time.Time                                        // the end of the time that one look may spend on the store
-	left  time.Duration                                    // what was left of it
-	away  bool                                             // the store did not answer
+	left  time.Duration                                    // what was left of the time for the store
+}
+
+// share is what a batch asks of one server.
+type share[T any] struct {
+	*batch[T]
+	at    *node
+	until time.Time // the end of the time that one look may spend on the store
+	away  bool      // the server did not answer
 }
 
 // item is one key of a batch.
@@ -42,22 +50,44 @@ type item[T any] struct {
 
 func (i *item[T]) answered() bool { return i.found || i.absent }
 
-// fromStore looks at all keys in one round trip, then asks for the leases of the missing ones in another.
-func (b *batch[T]) fromStore(ctx context.Context) (hits int) {
+// fromStore looks at all keys in one round trip to each server, then asks for the leases of the missing ones in another.
+func (b *batch[T]) fromStore(ctx context.Context) int {
+	b.left = b.c.cfg.Timeout
+	var hits atomic.Int64
+	var mu sync.Mutex
+	together(split(b.c.nodes, b.items, func(it *item[T]) string { return it.key }), func(g group[*item[T]]) {
+		s := share[T]{batch: b, at: g.at}
+		hits.Add(int64(s.fromStore(ctx, g.of)))
+		if s.until.IsZero() {
+			return
+		}
+		mu.Lock()
+		defer mu.Unlock()
+		b.left = min(b.left, time.Until(s.until))
+	})
+	return int(hits.Load())
+}
+
+func (b *share[T]) fromStore(ctx context.Context, items []*item[T]) (hits int) {
 	c := b.c
-	for part := range slices.Chunk(b.items, chunk) {
+	for part := range slices.Chunk(items, chunk) {
 		now := time.Now()
-		b.until = now.Add(c.cfg.Timeout)
 		if b.away {
-			break // the read has waited for the store once
+			break // the read has waited for this server once
 		}
 		if c.registry.unheard(b.acc, now) {
 			break
 		}
-		if !c.node.trusted() {
-			c.stats.distrusted.Add(uint64(len(part)))
-			continue
+		if c.nodes.unsure.Load() {
+			part = slices.Clone(part)
+			asked := len(part)
+			part = slices.DeleteFunc(part, func(it *item[T]) bool { return !c.nodes.trusts(it.key) })
+			c.stats.distrusted.Add(uint64(asked - len(part)))
+			if len(part) == 0 {
+				continue
+			}
 		}
+		b.until = now.Add(c.cfg.Timeout)
 		var missing []*item[T]
 		for i, reply := range b.ask(ctx, "get", part, store.Get) {
 			it := part[i]
@@ -82,12 +112,11 @@ func (b *batch[T]) fromStore(ctx context.Context) (hits int) {
 		}
 		b.acquire(ctx, missing)
 	}
-	b.left = time.Until(b.until)
 	return hits
 }
 
 // ask sends one operation for each item; no replies if the store failed.
-func (b *batch[T]) ask(ctx context.Context, name string, items []*item[T], kind store.OpKind) []store.Reply {
+func (b *share[T]) ask(ctx context.Context, name string, items []*item[T], kind store.OpKind) []store.Reply {
 	ops, replies := make([]store.Op, len(items)), make([]store.Reply, len(items))
 	for i, it := range items {
 		ops[i] = store.Op{Kind: kind, Key: it.key}
@@ -100,20 +129,20 @@ func (b *batch[T]) ask(ctx context.Context, name string, items []*item[T], kind 
 	}
 	call, cancel := context.WithDeadline(ctx, b.until)
 	defer cancel()
-	if err := b.c.node.do(call, ctx, name, ops, replies); err != nil {
+	if err := b.c.nodes.do(call, ctx, b.at, name, ops, replies); err != nil {
 		b.away = !errors.Is(err, store.ErrFull) // a full store still has what it has
 		return nil
 	}
 	return replies
 }
 
-func (b *batch[T]) open(ctx context.Context, it *item[T], value []byte) bool {
+func (b *share[T]) open(ctx context.Context, it *item[T], value []byte) bool {
 	usable, err := it.read.open(ctx, value, &it.rec)
 	it.found, it.absent = usable && err == nil, usable && err != nil
 	return usable
 }
 
-func (b *batch[T]) acquire(ctx context.Context, missing []*item[T]) {
+func (b *share[T]) acquire(ctx context.Context, missing []*item[T]) {
 	if len(missing) == 0 {
 		return
 	}

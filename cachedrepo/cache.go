@@ -38,11 +38,16 @@ type Config struct {
 	// MaxEntry is the largest entry in bytes; larger ones are returned but not stored. 0: 256 KiB.
 	MaxEntry int
 	// MaxPending is how many invalidations are kept while the store is away. When there are more, this process stays away
-	// from the store for the longest TTL after it has returned. 0: 100,000.
+	// from the store until it is back and all entries have been retired (see Retire), or, where a store cannot list its
+	// keys, for the longest TTL. 0: 100,000.
 	MaxPending int
 	// Secret keys the hashes that stand in cache keys for the values of sensitive columns, see model.Spec. All processes of a
 	// namespace need the same, 16 bytes or more. It is needed only if a key or unique index has such a column.
 	Secret []byte
+	// Probe is how often each server that is read from is asked to take a write, if it has taken none meanwhile: one that
+	// refuses writes may serve for good what nobody can invalidate. A process that only reads finds that out within Probe
+	// and WriteTimeout. 0: 1s; < 0: never.
+	Probe time.Duration
 	// Unchecked leaves the catalog of the database unread: for databases that are none, such as a mock. "Not found" is then
 	// cached under integers and booleans alone, see docs/check.md.
 	Unchecked bool
@@ -86,7 +91,7 @@ type runtime struct {
 	accesses map[*model.Access]*access
 
 	stats    counters
-	node     *node
+	nodes    *nodes
 	registry *registry // nil: Config.Registry is off
 	lookups  *rounds
 	acquires *rounds
@@ -168,7 +173,7 @@ func New(db *txhooks.DB, s store.Store, cfg Config) (*Cache, error) {
 			return nil, err
 		}
 	}
-	rt.node = newNode(rt)
+	rt.nodes = newNodes(rt)
 	if err := rt.checkStore(); err != nil {
 		return nil, err
 	}
@@ -216,6 +221,9 @@ func (cfg Config) withDefaults() (Config, error) {
 			*d.value = d.zero
 		}
 		*d.value = min(*d.value, forever)
+	}
+	if cfg.Probe == 0 {
+		cfg.Probe = defaultProbe
 	}
 	if cfg.Wait == 0 {
 		cfg.Wait = 100 * time.Millisecond
@@ -333,7 +341,7 @@ func (c *Cache) Close(ctx context.Context) error {
 		defer cancel()
 	}
 	c.flights.wait(ctx)
-	n := c.node.close(ctx)
+	n := c.nodes.close(ctx)
 	c.registry.close(ctx)
 	if n > 0 {
 		return fmt.Errorf("aside: the store could not be reached: %d invalidations were given up", n)

@@ -78,8 +78,8 @@ func TestWiderEquality(t *testing.T) {
 		allow     []string
 		negative  bool // "not found" is cached
 	}{
-		"refused":         {},
-		"allowed":         {allow: []string{"key-equality:members"}},
+		"refused":           {},
+		"allowed":           {allow: []string{"key-equality:members"}},
 		"with one spelling": {canonical: map[string]func(string) string{"email": strings.ToLower}, negative: true},
 	} {
 		t.Run(name, func(t *testing.T) {

@@ -9,20 +9,20 @@ import (
 )
 
 // RepeatBy has c wait for its repeated invalidations on the channels that after returns. Call it before the first of them.
-func RepeatBy(c *Cache, after func(time.Duration) <-chan time.Time) { c.node.after = after }
+func RepeatBy(c *Cache, after func(time.Duration) <-chan time.Time) { c.nodes.after = after }
 
 // DistrustedUntil is the moment before which c does not trust its store, because more was pending than it could keep.
 func DistrustedUntil(c *Cache) time.Time {
-	c.node.mu.Lock()
-	defer c.node.mu.Unlock()
-	return c.node.overflow
+	c.nodes.mu.Lock()
+	defer c.nodes.mu.Unlock()
+	return c.nodes.overflow
 }
 
 // EndDistrust makes that moment now.
 func EndDistrust(c *Cache) {
-	c.node.mu.Lock()
-	defer c.node.mu.Unlock()
-	c.node.overflow = time.Now()
+	c.nodes.mu.Lock()
+	defer c.nodes.mu.Unlock()
+	c.nodes.overflow = time.Now()
 }
 
 // LongestLife is how long an entry of c can live.
@@ -39,3 +39,10 @@ func InDoubt[T any, K comparable](c *Cache, t *model.Table[T, K], rec T) {
 
 // CloseWithin bounds a Close whose context has no deadline.
 func CloseWithin(c *Cache, d time.Duration) { c.closeWithin = d }
+
+// Servers counts the servers that c remembers.
+func Servers(c *Cache) int {
+	c.nodes.mu.Lock()
+	defer c.nodes.mu.Unlock()
+	return len(c.nodes.byName)
+}

@@ -330,7 +330,8 @@ func TestFaultOneLostInvalidation(t *testing.T) {
 	})
 }
 
-// There is a limit to what is remembered. Over it the process stays away from the store for as long as an entry lives.
+// There is a limit to what is remembered. Over it the process stays away from a store that cannot list its keys for as
+// long as an entry lives.
 func TestFaultMaxPending(t *testing.T) {
 	t.Parallel()
 	r := newRig(t, cachedrepo.Config{MaxPending: 5, TTL: 2 * time.Minute})
@@ -358,8 +359,7 @@ func TestFaultMaxPending(t *testing.T) {
 		t.Fatal(err)
 	}
 	until(t, "the replay", func() bool { return r.c.Stats().Pending == 0 })
-	before, probes := r.store.reads.Load(), r.store.writes.Load()
-	until(t, "more probes", func() bool { return r.store.writes.Load() >= probes+3 })
+	before := r.store.reads.Load()
 	for _, p := range rows {
 		r.finds(t, p.ID, "new")
 	}
@@ -367,9 +367,7 @@ func TestFaultMaxPending(t *testing.T) {
 		t.Errorf("%d operations of reads", n)
 	}
 	// What is written meanwhile is not kept waiting for the end of the distrust.
-	if n := r.rename(t, rows[0].ID, "newer"); n == 0 {
-		t.Error("nothing is pending")
-	}
+	r.rename(t, rows[0].ID, "newer")
 	until(t, "the replay", func() bool { return r.c.Stats().Pending == 0 })
 	r.finds(t, rows[0].ID, "newer")
 	if n := r.store.reads.Load() - before; n != 0 {

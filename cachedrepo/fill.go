@@ -121,8 +121,14 @@ func (c *Cache) abandon(ctx context.Context, leases []settlement) {
 	}()
 }
 
-// settle stores entries under their leases, and gives the leases up that nothing came of, in one round trip.
+// settle stores entries under their leases, and gives the leases up that nothing came of, in one round trip to each server.
 func (c *Cache) settle(ctx context.Context, all []settlement) {
+	if len(all) > 0 {
+		together(split(c.nodes, all, func(s settlement) string { return s.key }), func(g group[settlement]) { c.settleAt(ctx, g.at, g.of) })
+	}
+}
+
+func (c *Cache) settleAt(ctx context.Context, at *node, all []settlement) {
 	ops := make([]store.Op, len(all))
 	for i, s := range all {
 		ops[i] = store.Op{Kind: store.Fill, Key: s.key, Token: s.token, Value: s.entry, TTL: s.life}
@@ -135,10 +141,10 @@ func (c *Cache) settle(ctx context.Context, all []settlement) {
 		ops = ops[len(part):]
 		call, cancel := context.WithTimeout(ctx, c.cfg.Timeout)
 		replies := make([]store.Reply, len(part))
-		err := c.node.do(call, ctx, "fill", part, replies)
+		err := c.nodes.do(call, ctx, at, "fill", part, replies)
 		cancel()
 		if err != nil {
-			if !c.node.trusted() {
+			if at.distrust.Load() {
 				return
 			}
 			continue // the leases end by themselves

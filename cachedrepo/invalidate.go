@@ -23,7 +23,7 @@ func (rt *runtime) Ended(ctx context.Context, o txhooks.Outcome, changes txhooks
 		rt.again(ctx, changes)
 	}
 	for keys := range rt.keysOf(ctx, changes) {
-		pending = rt.node.invalidate(ctx, keys)
+		pending = rt.nodes.invalidate(ctx, keys)
 	}
 	rt.unread(ctx, changes)
 	if !rt.registry.settled(ctx) {
@@ -79,7 +79,7 @@ func (rt *runtime) keysOf(ctx context.Context, changes txhooks.Changes) iter.Seq
 
 func (rt *runtime) foreign(ctx context.Context, rel *model.Relation) {
 	rt.stats.unknown.Add(1)
-	if rt.node.first("table " + rel.Name) {
+	if rt.nodes.first("table " + rel.Name) {
 		rt.cfg.Logger.WarnContext(ctx, "aside: a table that was written to is not in cachedrepo.Config.Tables", "table", rel.Name)
 	}
 }
@@ -93,7 +93,7 @@ func (rt *runtime) unread(ctx context.Context, changes txhooks.Changes) {
 		return
 	}
 	rt.stats.unread.Add(1)
-	rt.node.distrustAll()
+	rt.nodes.distrustAll()
 	for _, rel := range changes.Tables() {
 		if rt.tables[rel] != nil {
 			rt.trouble(ctx, "enumerate "+rel.Name, fmt.Errorf("aside: table %s: some of its changed rows are not known: %w", rel.Name, err))
@@ -111,7 +111,7 @@ func (rt *runtime) again(ctx context.Context, changes txhooks.Changes) {
 	ctx = context.WithoutCancel(ctx)
 	for _, after := range []time.Duration{time.Second, 10 * time.Second, time.Minute} {
 		release := changes.Keep()
-		rt.node.later(after, rt.keysOf(ctx, changes), func() {
+		rt.nodes.later(after, rt.keysOf(ctx, changes), func() {
 			rt.unread(ctx, changes)
 			release()
 		})
@@ -142,7 +142,7 @@ func (c *Cache) Invalidate(ctx context.Context, refs ...model.Ref) error {
 	}
 	return c.db.Run(ctx, func(ctx context.Context) error {
 		// After the commit of the transaction that we may be part of: before it, a reader would store the old row again.
-		txhooks.AfterCommit(ctx, func(ctx context.Context) { c.node.invalidate(ctx, keys) })
+		txhooks.AfterCommit(ctx, func(ctx context.Context) { c.nodes.invalidate(ctx, keys) })
 		return txhooks.Touch(ctx, refs...)
 	})
 }

@@ -32,10 +32,13 @@ func checkNamespace(ns string) error {
 
 // keyPrefix is the part of the keys of one index that does not depend on the value.
 func keyPrefix(ns string, a *model.Access) string {
-	b := append([]byte(ns), ':')
-	b = append(escapeText(b, a.Relation().Name), ':')
-	b = escapeText(b, a.Name)
+	b := escapeText([]byte(tablePrefix(ns, a.Relation())), a.Name)
 	return string(append(b, ':'))
+}
+
+// tablePrefix is what all keys of a table have in common.
+func tablePrefix(ns string, rel *model.Relation) string {
+	return string(append(escapeText([]byte(ns+":"), rel.Name), ':'))
 }
 
 // appendKey appends the values of one row to a prefix. No value may be NULL: nothing is found by NULL.

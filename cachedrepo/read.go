@@ -55,7 +55,7 @@ func (r *read) into(ctx context.Context, dst any) (hit bool, err error) {
 		if r.c.registry.unheard(r.acc, now) {
 			break
 		}
-		if !r.c.node.trusted() {
+		if !r.c.nodes.trusts(r.key) {
 			r.c.stats.distrusted.Add(1)
 			break
 		}
@@ -129,7 +129,7 @@ func (r *read) look(ctx context.Context) (store.Reply, error) {
 	l.op[0] = store.Op{Kind: store.Get, Key: r.key}
 	return r.c.lookups.do(ctx, r.key, &l.round, func() (store.Reply, error) {
 		// Trust is judged when the command is sent: a read that came before an invalidation failed may be led by one after.
-		if !r.c.node.trusted() {
+		if !r.c.nodes.trusts(r.key) {
 			return store.Reply{}, errAway
 		}
 		return r.ask(ctx, "get", l.op[:], l.reply[:])
@@ -188,7 +188,7 @@ func (r *read) ask(ctx context.Context, name string, ops []store.Op, replies []s
 	}
 	call, cancel := context.WithDeadline(ctx, r.until)
 	defer cancel()
-	err := r.c.node.do(call, ctx, name, ops, replies)
+	err := r.c.nodes.do(call, ctx, nil, name, ops, replies)
 	return replies[0], err
 }
 

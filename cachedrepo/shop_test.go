@@ -85,6 +85,9 @@ func (s *shop) cache(t *testing.T, st store.Store, cfg cachedrepo.Config) *cache
 	if cfg.Namespace == "" {
 		cfg.Namespace = "shop"
 	}
+	if cfg.Probe == 0 {
+		cfg.Probe = -1 // tests count what is sent
+	}
 	cfg.Tables = model.Tables{products}
 	if cfg.Logger == nil {
 		cfg.Logger = slog.New(slog.NewTextHandler(io.Discard, nil))

@@ -99,7 +99,7 @@ func (c *Cache) Stats() Stats {
 		Starved:      n.starved.Load(),
 		Invalidated:  n.invalidated.Load(),
 		Replayed:     n.replayed.Load(),
-		Pending:      uint64(c.node.waiting()),
+		Pending:      uint64(c.nodes.waiting()),
 		GivenUp:      n.givenUp.Load(),
 		InDoubt:      n.inDoubt.Load(),
 		Unspooled:    uint64(c.db.SpoolFailures()),
@@ -121,7 +121,7 @@ type Observer struct {
 	// Read tells of a read that asked the store: the table's or the view's name, whether the answer came from the store, and
 	// how long it took.
 	Read func(ctx context.Context, name string, hit bool, took time.Duration)
-	// Error tells of trouble that no caller hears of: op is get, acquire, fill, abandon, invalidate, enumerate, encode,
+	// Error tells of trouble that no caller hears of: op is get, acquire, fill, invalidate, probe, retire, enumerate, encode,
 	// decode, catalog, registry or identity.
 	Error func(ctx context.Context, op string, err error)
 }
@@ -132,7 +132,7 @@ func (rt *runtime) trouble(ctx context.Context, op string, err error) {
 	if o := rt.cfg.Observer; o != nil && o.Error != nil {
 		o.Error(ctx, op, err)
 	}
-	if rt.node.first(op) {
+	if rt.nodes.first(op) {
 		rt.cfg.Logger.WarnContext(ctx, "aside: trouble with the store; reads go to the database where they must", "op", op, "err", err)
 	}
 }

@@ -1,0 +1,134 @@
+package cachedrepo
+
+import (
+	"context"
+	"strconv"
+	"time"
+
+	"github.com/asidego/aside/cachedrepo/store"
+)
+
+// mend starts the prober of a server. n.mu is held.
+func (n *nodes) mend(at *node) {
+	if at.mending || n.closed {
+		return
+	}
+	at.mending = true
+	n.start(func() { n.probe(at) })
+}
+
+// probe runs while a server is not trusted, or has to be told what is pending: it sends that and then an invalidation of
+// a key that nobody uses, for a server that answers reads alone does not pass.
+func (n *nodes) probe(at *node) {
+	pause := firstProbe
+	timer := time.NewTimer(0)
+	defer timer.Stop()
+	for {
+		select {
+		case <-timer.C:
+		case <-n.ctx.Done():
+			n.mu.Lock()
+			at.mending = false
+			n.mu.Unlock()
+			return
+		}
+		kept := at.kept.Load()
+		if n.flush(n.ctx, at) == nil && n.restore(at, kept) {
+			return
+		}
+		timer.Reset(pause)
+		pause = min(2*pause, lastProbe)
+	}
+}
+
+// flush sends a server what is pending for it, chunk by chunk, and an invalidation of a key that nobody uses.
+func (n *nodes) flush(ctx context.Context, at *node) error {
+	for {
+		keys := n.take(at)
+		if len(keys) == 0 {
+			break
+		}
+		for len(keys) > 0 {
+			part := keys[:min(chunk, len(keys))]
+			keys = keys[len(part):]
+			err := n.replay(ctx, part)
+			if n.sent(part, err); err != nil {
+				n.sent(keys, err)
+				return err
+			}
+		}
+	}
+	key, found := n.unusedKey(at)
+	if !found {
+		return nil // it has no keys any more
+	}
+	return n.replay(ctx, []string{key})
+}
+
+// replay does not keep the score: failures of a server that is away are no news.
+func (n *nodes) replay(ctx context.Context, keys []string) error {
+	call, cancel := context.WithTimeout(ctx, n.rt.cfg.WriteTimeout)
+	defer cancel()
+	return n.rt.store.Do(call, invalidations(keys), make([]store.Reply, len(keys)))
+}
+
+// restore trusts a server again, unless something became pending because of it since kept was read.
+func (n *nodes) restore(at *node, kept int64) bool {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	if at.kept.Load() != kept {
+		return false
+	}
+	n.forgive(at)
+	at.mending = false
+	at.distrust.Store(false)
+	if at.key == "" && n.byName[at.name] == at {
+		delete(n.byName, at.name) // it has no keys
+	}
+	n.judge()
+	if !n.unsure.Load() {
+		clear(n.logged)
+	}
+	return true
+}
+
+// flushAll sends what is pending to all servers at once, and returns how much still is.
+func (n *nodes) flushAll(ctx context.Context) int {
+	n.mu.Lock()
+	all := make([]string, 0, len(n.pending))
+	for k := range n.pending {
+		all = append(all, k)
+	}
+	n.mu.Unlock()
+	if len(all) > 0 {
+		together(split(n, all, itself), func(g group[string]) { _ = n.flush(ctx, g.at) })
+	}
+	return n.waiting()
+}
+
+// unusedKeys is how many keys are tried for one that a server has: with fewer slots than one in a thousand it may have
+// none of them, and is not probed then.
+const unusedKeys = 16384
+
+func (rt *runtime) probeKey(i int) string { return rt.cfg.Namespace + ":~probe:" + strconv.Itoa(i) }
+
+// unusedKey returns a key on a server that no table has: tables' names are escaped.
+func (n *nodes) unusedKey(at *node) (key string, found bool) {
+	n.mu.Lock()
+	key = at.key
+	n.mu.Unlock()
+	if at == n.only || key != "" && n.name(key) == at.name {
+		return key, true
+	}
+	key = ""
+	for i := range unusedKeys {
+		if k := n.rt.probeKey(i); n.name(k) == at.name {
+			key = k
+			break
+		}
+	}
+	n.mu.Lock()
+	at.key = key
+	n.mu.Unlock()
+	return key, key != ""
+}
