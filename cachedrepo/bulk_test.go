@@ -292,7 +292,8 @@ func TestBulkUnread(t *testing.T) {
 	s.fillCrowd(t, beyond)
 	defer s.db.Subscribe(spoiler{t})() // before the cache
 	seen := &troubles{}
-	c := s.cache(t, memstore.New(memstore.Config{}), cachedrepo.Config{Timeout: patience, Observer: seen.observer()})
+	st := &countedStore{Store: memstore.New(memstore.Config{})} // which cannot list its keys
+	c := s.cache(t, st, cachedrepo.Config{Timeout: patience, Observer: seen.observer()})
 	r := &rig{shop: s, c: c, cached: cachedrepo.Wrap(c, s.plain)}
 	r.warm(t, beyond, "old")
 	if _, err := s.plain.UpdateWhere(t.Context(), repo.Bulk{Set: "name = 'new'", Where: "TRUE"}); err != nil {

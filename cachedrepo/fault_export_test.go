@@ -46,3 +46,9 @@ func Servers(c *Cache) int {
 	defer c.nodes.mu.Unlock()
 	return len(c.nodes.byName)
 }
+
+// Unsure tells whether reads of c must look closer before they ask the store.
+func Unsure(c *Cache) bool { return c.nodes.unsure.Load() }
+
+// Lose has c believe that more was pending than it can keep.
+func Lose(c *Cache) { c.nodes.distrustAll() }

@@ -19,6 +19,7 @@ type fleet struct {
 	servers map[string]*memstore.Store
 	faults  map[string]func(ctx context.Context, ops []store.Op) error
 	asked   map[string]int // operations, invalidations not included
+	scans   int
 }
 
 func newFleet(where func(key string) string, names ...string) *fleet {
@@ -94,6 +95,7 @@ func (f *fleet) Do(ctx context.Context, ops []store.Op, replies []store.Reply) e
 // Scan looks at all servers.
 func (f *fleet) Scan(ctx context.Context, prefix string, yield func(keys []string) error) error {
 	f.mu.Lock()
+	f.scans++
 	servers := make([]string, 0, len(f.servers))
 	for name := range f.servers {
 		servers = append(servers, name)
@@ -114,6 +116,12 @@ func (f *fleet) Scan(ctx context.Context, prefix string, yield func(keys []strin
 		}
 	}
 	return nil
+}
+
+func (f *fleet) scanned() int {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.scans
 }
 
 // holds tells whether a server has a value at key.
