@@ -4,6 +4,8 @@
 //		return users.Rename(ctx, id, name) // compiles, and is no part of the transaction
 //	})
 //
+// and variables that such a function carries from one attempt to the next.
+//
 // It reads code, so it sees what no test has run; it sees contexts that are passed on by name, not what becomes of them in
 // a variable or another function.
 package outerctx
@@ -52,6 +54,14 @@ func check(fset *token.FileSet, files []*ast.File, info *types.Info) (found []fi
 				}
 				seen[arg.Pos()] = true
 			}
+			if !b.retries {
+				continue
+			}
+			for _, id := range b.carried(info) {
+				if at := fset.Position(id.Pos()); !excused[at.Line] && !excused[at.Line-1] {
+					found = append(found, finding{at, carriedMessage(id)})
+				}
+			}
 		}
 	}
 	return found
@@ -71,8 +81,9 @@ func excuses(fset *token.FileSet, file *ast.File) map[int]bool {
 
 // body is a function literal that runs in a transaction.
 type body struct {
-	method string
-	lit    *ast.FuncLit
+	method  string
+	lit     *ast.FuncLit
+	retries bool
 }
 
 // bodyOf recognises x.Run(ctx, ..., func(ctx context.Context) ...).
@@ -90,7 +101,7 @@ func bodyOf(info *types.Info, call *ast.CallExpr) (body, bool) {
 			continue
 		}
 		if sig, ok := info.TypeOf(lit).(*types.Signature); ok && sig.Params().Len() > 0 && isContext(sig.Params().At(0).Type()) {
-			return body{method.Sel.Name, lit}, true
+			return body{method.Sel.Name, lit, retries(call)}, true
 		}
 	}
 	return body{}, false

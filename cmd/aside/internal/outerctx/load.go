@@ -21,8 +21,8 @@ import (
 
 // Run checks the packages that the patterns name, as the go command understands them ("./..."; none: the one in the
 // current folder), and writes a line per finding: file:line:column: text. Test files are not looked at: what they do
-// outside a transaction while one is open they do on purpose. A use that is meant has the comment //aside:outer on its
-// line, or on the one above.
+// outside a transaction while one is open they do on purpose. A line that is meant has the comment //aside:outer on it,
+// or on the line above.
 func Run(patterns []string, w io.Writer) (findings int, err error) { return run(".", patterns, w) }
 
 // listed is what go list says of a package.

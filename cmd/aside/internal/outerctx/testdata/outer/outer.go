@@ -8,7 +8,7 @@ import (
 
 type db struct{}
 
-type options struct{}
+type options struct{ Retries int }
 
 func (db) Run(ctx context.Context, fn func(ctx context.Context) error) error { return fn(ctx) }
 
@@ -102,3 +102,33 @@ func (s *server) fine(ctx context.Context) {
 }
 
 func (s *server) method(context.Context) error { return send(s.ctx, "") }
+
+func (s *server) carried(ctx context.Context, p int) {
+	var err error
+	var n, fresh, total int
+	var ids []int
+	_ = s.db.RunWith(ctx, options{Retries: 3}, func(ctx context.Context) error {
+		p, err = update(ctx, p) // want `p is read and then assigned to in a function that RunWith can run again`
+		if err != nil {
+			return err
+		}
+		n++                  // want `n is read and then assigned to`
+		ids = append(ids, n) // want `ids is read and then assigned to`
+		fresh = 1
+		fresh += n
+		mine := fresh
+		mine++
+		total += mine //aside:outer counts attempts
+		return send(ctx, "")
+	})
+	_ = s.db.RunWith(ctx, options{Retries: 0}, func(ctx context.Context) error {
+		n++
+		return send(ctx, "")
+	})
+	_ = s.db.Run(ctx, func(ctx context.Context) error {
+		n++
+		return send(ctx, "")
+	})
+}
+
+func update(ctx context.Context, p int) (int, error) { return p, nil }
