@@ -34,6 +34,10 @@ func (rt *runtime) checkCatalog() error {
 	if err != nil {
 		return nil //nolint:nilerr // counted and logged
 	}
+	if rt.cfg.Mode == InvalidateOnly { // nothing is read from the store; should that change, this is not
+		rt.logRefusals(context.Background(), list)
+		return nil
+	}
 	var lines []string
 	for _, f := range refusals(list) {
 		lines = append(lines, strings.TrimPrefix(f.String(), f.Severity.String()+" ")+"; "+f.Advice)
@@ -93,11 +97,11 @@ func (rt *runtime) follow(t *table, v catalog.Verdict, server bool) {
 	for _, acc := range t.accesses {
 		rows := v.Rows[acc.Access]
 		acc.absence.Store(&rows.Absence)
-		if !server && !rows.Refused {
-			acc.unserved.And(^uint32(unservedCatalog))
-		} else if acc.unserved.Or(unservedCatalog)&unservedCatalog == 0 {
+		refused := server || rows.Refused
+		if refused && acc.unserved.Load()&unservedCatalog == 0 {
 			rt.stats.catalogRefused.Add(1)
 		}
+		acc.unserve(unservedCatalog, refused)
 	}
 	t.known.Store(!missing) // a migration may be under way: then the next fill asks again
 }
@@ -122,20 +126,23 @@ func (rt *runtime) catchUp(ctx context.Context) {
 	}
 	list, err := rt.readCatalog(ctx)
 	r.next = time.Now().Add(catalogPause)
-	if err != nil {
-		return
+	if err == nil {
+		rt.logRefusals(ctx, list)
 	}
+}
+
+func (rt *runtime) logRefusals(ctx context.Context, list finding.List) {
 	for _, f := range refusals(list) {
 		rt.cfg.Logger.ErrorContext(ctx, "aside: not cached: reads go to the database", "finding", f.String(), "advice", f.Advice)
 	}
 }
 
 // holdsAbsence tells whether "not found" may be stored for a value.
-func (a *access) holdsAbsence(data []model.Datum) bool {
+func (a *access) holdsAbsence(value []model.Datum) bool {
 	if absence := a.absence.Load(); absence != nil && a.table.known.Load() {
-		return absence.Holds(data, model.Datum{})
+		return absence.Holds(value)
 	}
-	return catalog.Unknown(data)
+	return catalog.Unknown(value)
 }
 
 // Check compares the tables with the database's catalog and looks at the store: what is found is in docs/check.md. It reads

@@ -358,3 +358,32 @@ func TestCheckWithoutDatabase(t *testing.T) {
 		t.Errorf("a code that does not exist: %v", err)
 	}
 }
+
+// A process that reads nothing from the store starts whatever the catalog says, and stays away from what is refused.
+func TestCatalogInvalidateOnly(t *testing.T) {
+	db := txhooks.New(testenv.PostgresWith(t, membersSchema).Open(t), txhooks.Config{})
+	log := new(logged)
+	table, byEmail := members(nil)
+	c, err := newCache(t, db, cachedrepo.Config{Tables: model.Tables{table}, Mode: cachedrepo.InvalidateOnly, Logger: log.logger()})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if log.count("key-equality") != 1 {
+		t.Error("nothing was logged")
+	}
+	if err := c.SetOff(false); err != nil {
+		t.Fatal(err)
+	}
+	cached := cachedrepo.Wrap(c, repo.New(db, table))
+	m, err := cached.Insert(t.Context(), member{Email: "a"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for range 2 {
+		_, _ = cached.FindBy(t.Context(), byEmail.Eq("a"))
+		_, _ = cached.Find(t.Context(), m.ID)
+	}
+	if st := c.Stats(); st.Fills != 1 || st.Hits != 1 || st.CatalogRefused != 1 {
+		t.Errorf("%+v", st)
+	}
+}

@@ -59,8 +59,8 @@ func compare(c *Column, field *model.Column) (e equality, why, fix string) {
 func (j *judge) accesses() {
 	for _, a := range j.rel.Accesses() {
 		columns := a.Columns
-		if j.rel.Scope >= 0 && !slices.Contains(columns, j.rel.Scope) {
-			columns = append(slices.Clone(columns), j.rel.Scope)
+		if j.rel.Scope >= 0 {
+			columns = append([]int{j.rel.Scope}, columns...)
 		}
 		absence, complete := Absence{Allowed: true}, true
 		for i, at := range columns {
@@ -76,10 +76,8 @@ func (j *judge) accesses() {
 				j.add(finding.CanonicalKey, j.cached(a), field.Name, "drop it from Spec.Canonical",
 					fmt.Sprintf("the column is %s, whose values are equal in SQL only if they are the same: by Canonical two rows would share a cache key", c.described()), a)
 			case field.Canonical != nil:
-			case e == uuids && i < len(a.Columns):
-				absence.UUIDs = append(absence.UUIDs, i)
 			case e == uuids:
-				absence.Scope = true
+				absence.UUIDs = append(absence.UUIDs, i)
 			case e == wider:
 				absence.Allowed = false
 				j.add(finding.KeyEquality, j.cached(a), field.Name, fix, fmt.Sprintf("the column is %s: %s", c.described(), why), a)
@@ -142,17 +140,9 @@ func kindOf(t reflect.Type) (kind model.DatumKind, known bool) {
 	return d.Kind, true
 }
 
-// Holds tells whether "not found" may be stored for a value. scope has the value of the scope's column, if there is one.
-func (a Absence) Holds(data []model.Datum, scope model.Datum) bool {
-	if !a.Allowed || a.Scope && !canonicalUUID(scope.Text) {
-		return false
-	}
-	for _, i := range a.UUIDs {
-		if !canonicalUUID(data[i].Text) {
-			return false
-		}
-	}
-	return true
+// Holds tells whether "not found" may be stored for a value: the scope, if the table has one, and the columns.
+func (a Absence) Holds(value []model.Datum) bool {
+	return a.Allowed && !slices.ContainsFunc(a.UUIDs, func(i int) bool { return !canonicalUUID(value[i].Text) })
 }
 
 // Unknown tells whether "not found" may be stored while the catalog is not known: integers and booleans have one spelling

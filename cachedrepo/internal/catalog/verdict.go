@@ -28,8 +28,7 @@ type Rows struct {
 // own, and who inserts it later ends the entry under the spelling of the row: it must be the only one.
 type Absence struct {
 	Allowed bool
-	UUIDs   []int // positions in Access.Columns of texts that must be spelled as PostgreSQL spells a uuid
-	Scope   bool  // so must the scope
+	UUIDs   []int // positions of texts that must be spelled as PostgreSQL spells a uuid, in scope and columns
 }
 
 // Judge compares a table with the catalog.

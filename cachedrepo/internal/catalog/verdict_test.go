@@ -175,8 +175,8 @@ CREATE TYPE pair AS (a int, b int);`)
 			rows := v.Rows[rel.Indexes[0]]
 			got := what{
 				!rows.Refused,
-				rows.Absence.Holds([]model.Datum{{Kind: model.Text, Text: "6ba7b810-9dad-11d1-80b4-00c04fd430c8"}}, model.Datum{}),
-				rows.Absence.Holds([]model.Datum{{Kind: model.Text, Text: "6BA7B810-9DAD-11D1-80B4-00C04FD430C8"}}, model.Datum{}),
+				rows.Absence.Holds([]model.Datum{{Kind: model.Text, Text: "6ba7b810-9dad-11d1-80b4-00c04fd430c8"}}),
+				rows.Absence.Holds([]model.Datum{{Kind: model.Text, Text: "6BA7B810-9DAD-11D1-80B4-00C04FD430C8"}}),
 			}
 			if got != test.want {
 				t.Errorf("%s in a %s: cached %+v, want %+v", test.column, rel.Columns[1].Type, got, test.want)
@@ -308,6 +308,40 @@ CREATE TYPE mood AS ENUM ('ok', 'sad');`)
 		for a, rows := range v.Rows {
 			if rows.Refused != (test.want == "refuse not-unique "+a.Name) {
 				t.Errorf("%s: %s: %+v", test.index, a.Name, rows)
+			}
+		}
+	}
+}
+
+// The scope is the first part of each value, and judged with it.
+func TestScopeColumn(t *testing.T) {
+	pg := testenv.PostgresWith(t, `CREATE EXTENSION citext;
+CREATE TABLE people (id bigint PRIMARY KEY, org citext NOT NULL, email uuid NOT NULL UNIQUE);
+CREATE TABLE others (id bigint PRIMARY KEY, org uuid NOT NULL, email text NOT NULL UNIQUE)`)
+	type row struct {
+		ID    int64  `db:"id"`
+		Org   string `db:"org"`
+		Email string `db:"email"`
+	}
+	table := func(name string) *model.Relation {
+		return scoped(model.MustTable(model.Spec[row, int64]{
+			Name: name, Key: "id", Indexes: model.Indexes[row]{model.NewUnique[row, string]("email")},
+		}).Relation(), "org")
+	}
+	db := pg.Open(t)
+	rel := table("people")
+	v := judge(t, db, rel)
+	if got := lines(v.Findings); !slices.Equal(got, []string{"refuse key-equality org"}) || !v.Rows[rel.Key].Refused || !v.Rows[rel.Indexes[0]].Refused {
+		t.Errorf("%v %+v", v.Findings, v.Rows)
+	}
+	rel = table("others")
+	v = judge(t, db, rel)
+	const id = "6ba7b810-9dad-11d1-80b4-00c04fd430c8"
+	for _, a := range rel.Accesses() {
+		for scope, want := range map[string]bool{id: true, strings.ToUpper(id): false} {
+			value := []model.Datum{{Kind: model.Text, Text: scope}, {Kind: model.Text, Text: "x"}}
+			if got := v.Rows[a].Absence.Holds(value); got != want {
+				t.Errorf("%s, scope %s: %t", a.Name, scope, got)
 			}
 		}
 	}
