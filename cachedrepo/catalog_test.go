@@ -387,3 +387,58 @@ func TestCatalogInvalidateOnly(t *testing.T) {
 		t.Errorf("%+v", st)
 	}
 }
+
+// Hazard 26: the condition of a partial unique index is part of every read. A row that stops meeting it has its entries
+// ended, and its value is free for another row.
+func TestRowLeavesTheFilter(t *testing.T) {
+	type handle struct {
+		ID   int64  `db:"id"`
+		Name string `db:"name"`
+		Gone bool   `db:"gone"`
+	}
+	byName := model.NewUnique[handle, string]("name")
+	handles := model.MustTable(model.Spec[handle, int64]{
+		Name: "handles", Key: "id", Filter: "NOT gone", Indexes: model.Indexes[handle]{byName},
+	})
+	pg := testenv.PostgresWith(t, `CREATE TABLE handles (id bigint PRIMARY KEY, name text NOT NULL, gone boolean NOT NULL);
+CREATE UNIQUE INDEX ON handles (name) WHERE NOT gone`)
+	db := txhooks.New(pg.Open(t), txhooks.Config{})
+	c, err := newCache(t, db, cachedrepo.Config{Tables: model.Tables{handles}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	cached := cachedrepo.Wrap(c, repo.New(db, handles))
+	if _, err := cached.Insert(t.Context(), handle{1, "a", false}); err != nil {
+		t.Fatal(err)
+	}
+	for range 2 {
+		if _, err := cached.Find(t.Context(), 1); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := cached.FindBy(t.Context(), byName.Eq("a")); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if st := c.Stats(); st.Hits != 2 {
+		t.Fatalf("%+v", st)
+	}
+	if _, err := repo.New(db, handles).UpdateWhere(t.Context(), repo.Bulk{Set: "gone = true", Where: "id = $1", Args: []any{1}}); err != nil {
+		t.Fatal(err)
+	}
+	for range 2 {
+		if h, err := cached.Find(t.Context(), 1); !errors.Is(err, model.ErrNotFound) {
+			t.Errorf("by the key: %+v, %v", h, err)
+		}
+		if h, err := cached.FindBy(t.Context(), byName.Eq("a")); !errors.Is(err, model.ErrNotFound) {
+			t.Errorf("by its name: %+v, %v", h, err)
+		}
+	}
+	if _, err := cached.Insert(t.Context(), handle{2, "a", false}); err != nil {
+		t.Fatal(err)
+	}
+	for range 2 {
+		if h, err := cached.FindBy(t.Context(), byName.Eq("a")); err != nil || h.ID != 2 {
+			t.Errorf("another row: %+v, %v", h, err)
+		}
+	}
+}
