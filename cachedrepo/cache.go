@@ -126,7 +126,8 @@ type access struct {
 	unserved atomic.Uint32
 
 	absence atomic.Pointer[catalog.Absence] // for which values "not found" is stored; nil: the catalog is not known
-	// registered is the epoch that the registry gives; lacked is what stand said last.
+	// declares is the access's name in the registry, registered the epoch that follows from it, lacked what was said last.
+	declares   string
 	registered atomic.Uint64
 	lacked     string
 }

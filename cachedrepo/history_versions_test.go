@@ -33,10 +33,16 @@ var shortProducts = model.MustTable(model.Spec[shortProduct, int64]{
 // versions starts another version of the program beside a process.
 func versions(t *testing.T, p *process, st *parkedStore) (*cachedrepo.Cache, repo.Repository[shortProduct, int64]) {
 	t.Helper()
+	return versionsOf(t, p, st, 0)
+}
+
+// versionsOf is versions with a Config.Build.
+func versionsOf(t *testing.T, p *process, st *parkedStore, build uint32) (*cachedrepo.Cache, repo.Repository[shortProduct, int64]) {
+	t.Helper()
 	conn, _ := openCounted(t, p.pg.URL())
 	db := txhooks.New(conn, txhooks.Config{})
 	c, err := cachedrepo.New(db, st, cachedrepo.Config{
-		Namespace: p.ns, Tables: model.Tables{shortProducts}, Timeout: 2 * patience, LoadTimeout: 2 * patience, Wait: -1,
+		Namespace: p.ns, Tables: model.Tables{shortProducts}, Timeout: 2 * patience, LoadTimeout: 2 * patience, Wait: -1, Build: build,
 	})
 	if err != nil {
 		t.Fatal(err)

@@ -10,6 +10,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/asidego/aside/cachedrepo/store"
 	"github.com/asidego/aside/txhooks"
 )
 
@@ -86,8 +87,14 @@ func (rt *runtime) register() error {
 		turn: make(chan struct{}, 1), done: make(chan struct{}),
 	}
 	r.ctx, r.stop = context.WithCancel(context.Background())
+	private := ""
+	if s, ok := rt.store.(store.Private); ok {
+		// Nobody else invalidates here, so nobody else declares this: while two processes run none is served.
+		private = " in memory " + s.Private()
+	}
 	for _, a := range rt.accesses {
-		r.declares = append(r.declares, a.declared())
+		a.declares = a.spelling() + private
+		r.declares = append(r.declares, a.declares)
 		a.unserve(unservedRegistry, true)
 	}
 	slices.Sort(r.declares)
@@ -179,7 +186,7 @@ func (r *registry) beat(ctx context.Context) (err error) {
 		return err
 	}
 	for _, a := range r.rt.accesses {
-		a.stand(r.rt, standingOf(all, a.declared()))
+		a.stand(r.rt, standingOf(all, a.declares))
 	}
 	r.heard.set(r.base, start.Add(stopsAfter*r.rt.cfg.Heartbeat))
 	r.alive.set(r.base, start.Add(expiresAfter*r.rt.cfg.Heartbeat))

@@ -91,9 +91,9 @@ func (a *access) stand(rt *runtime, s standing) {
 	a.lacked = s.lacks
 }
 
-// declared names an access by all that decides how its keys are spelled: two processes that spell them otherwise do not
+// spelling names an access by all that decides how its keys are spelled: two processes that spell them otherwise do not
 // invalidate each other's entries, whatever they call the index. (Of a Canonical only that there is one is seen.)
-func (a *access) declared() string {
+func (a *access) spelling() string {
 	rel := a.table.rel
 	kind := func(c *model.Column) string {
 		k := kindOf(c.Type)

@@ -219,7 +219,7 @@ func (v *version) maintains(want string) {
 
 func (v *version) until(what string, is func() bool) {
 	v.t.Helper()
-	for end := time.Now().Add(time.Minute); !is(); {
+	for end := time.Now().Add(patience); !is(); {
 		if time.Now().After(end) {
 			v.t.Fatalf("the index is never %s", what)
 		}

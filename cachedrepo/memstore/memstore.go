@@ -2,11 +2,13 @@
 //
 // Its promise holds for one process that writes at a time. Two processes have two caches, neither of which hears of the
 // other's writes, and a rolling restart of a service with one process is two processes for a while: until the old one is
-// gone, the new one may serve what the old one has changed since, up to the value's TTL.
+// gone, the new one may serve what the old one has changed since, up to the value's TTL. With cachedrepo.Config.Registry the
+// processes see each other, and none serves anything while there are two.
 package memstore
 
 import (
 	"context"
+	"crypto/rand"
 	"fmt"
 	"hash/maphash"
 	"time"
@@ -35,11 +37,13 @@ type Store struct {
 	clock  func() time.Time
 	seed   maphash.Seed
 	shards []*shard // a power of two
+	name   string
 }
 
 var (
 	_ store.Store   = (*Store)(nil)
 	_ store.Scanner = (*Store)(nil)
+	_ store.Private = (*Store)(nil)
 )
 
 // New returns an empty store.
@@ -54,12 +58,15 @@ func New(cfg Config) *Store {
 	for n < maxShards && cfg.MaxBytes/int64(2*n) >= minShardBytes {
 		n *= 2
 	}
-	s := &Store{clock: cfg.Clock, seed: maphash.MakeSeed(), shards: make([]*shard, n)}
+	s := &Store{clock: cfg.Clock, seed: maphash.MakeSeed(), shards: make([]*shard, n), name: rand.Text()}
 	for i := range s.shards {
 		s.shards[i] = newShard(cfg.MaxBytes / int64(n))
 	}
 	return s
 }
+
+// Private implements store.Private.
+func (s *Store) Private() string { return s.name }
 
 // Do runs ops. Its only error, apart from too few replies, is that ctx was done before it began.
 func (s *Store) Do(ctx context.Context, ops []store.Op, replies []store.Reply) error {
