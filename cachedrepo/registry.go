@@ -102,7 +102,10 @@ func (rt *runtime) register() error {
 	if err := r.settle(r.ctx); unusable(err) {
 		r.stop()
 		_ = r.resign(context.Background()) // or the row expires
-		return fmt.Errorf("aside: Config.Registry: %w", err)
+		if errors.As(err, new(errOtherDatabase)) {
+			return fmt.Errorf("aside: %w", err)
+		}
+		return fmt.Errorf("aside: Config.Registry needs the tables that migrations.Apply makes, and may read and write them: %w", err)
 	}
 	go r.loop()
 	return nil
