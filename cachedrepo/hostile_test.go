@@ -35,7 +35,7 @@ type hostile struct {
 type how uint8
 
 const (
-	refuses how = 1 << iota // no line of it says ok
+	refuses  how = 1 << iota // no line of it says ok
 	unlike                   // the drivers do not agree, with or without a cache
 	uncached                 // nothing of it is answered by the store
 )
