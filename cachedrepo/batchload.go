@@ -70,7 +70,7 @@ func (b *batch[T]) land(ctx context.Context, items []*item[T], loaded []result, 
 			entries[i] = nil
 		}
 		close(it.lease.done)
-		settlements = append(settlements, settlement{it.key, it.lease.token, entries[i], b.c.opts.life(res.err)})
+		settlements = append(settlements, settlement{it.key, it.lease.token, entries[i], b.c.opts.life(res.err), it.lease.leased})
 	}
 	b.c.settle(ctx, settlements)
 	for _, it := range items {

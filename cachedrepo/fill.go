@@ -109,6 +109,7 @@ type settlement struct {
 	token store.Token
 	entry []byte // nil: abandon
 	life  time.Duration
+	since time.Time // when the lease was asked for
 }
 
 // abandon gives leases up that were asked for by a caller who left before the answer came. They may have been granted, and
@@ -138,6 +139,7 @@ func (c *Cache) settleAt(ctx context.Context, at *node, all []settlement) {
 	}
 	for len(ops) > 0 {
 		part := ops[:min(chunk, len(ops))]
+		all := all[len(all)-len(ops):]
 		ops = ops[len(part):]
 		call, cancel := context.WithTimeout(ctx, c.cfg.Timeout)
 		replies := make([]store.Reply, len(part))
@@ -154,6 +156,9 @@ func (c *Cache) settleAt(ctx context.Context, at *node, all []settlement) {
 			case part[i].Kind != store.Fill:
 			case reply.Refused:
 				c.stats.refused.Add(1)
+				if time.Since(all[i].since) >= c.leaseTime() {
+					c.stats.expired.Add(1)
+				}
 			default:
 				c.stats.fills.Add(1)
 			}

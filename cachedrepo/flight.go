@@ -27,6 +27,7 @@ import (
 //   - S2, unsent: the flight has not sent its read yet, so that it reads after the caller came.
 type flight struct {
 	token  store.Token // the lease; zero for a flight that nothing is stored from
+	leased time.Time   // before it was asked for
 	batch  *flight     // whose load brings the result, if it is not the flight's own
 	ctx    context.Context
 	cancel context.CancelFunc
@@ -84,7 +85,7 @@ func newFlight(ctx context.Context) *flight {
 // whoever finds the lease there finds the flight here. It ends in start or in notGranted, then in forget.
 func (fs *flights) leased(ctx context.Context, batch *flight) *flight {
 	f := newFlight(ctx)
-	f.token, f.batch = store.NewToken(), batch
+	f.token, f.batch, f.leased = store.NewToken(), batch, time.Now()
 	fs.mu.Lock()
 	fs.byToken[f.token] = f
 	fs.mu.Unlock()

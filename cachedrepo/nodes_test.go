@@ -228,3 +228,99 @@ func TestNodesRace(t *testing.T) {
 	cancel()
 	group.Wait()
 }
+
+// What a server answers decides what is believed of it.
+func TestErrorsOfServers(t *testing.T) {
+	refused := fmt.Errorf("%w: MISCONF", store.ErrRefused)
+	for _, tt := range []struct {
+		name    string
+		err     error
+		kind    store.OpKind // of the call that fails
+		reads   int          // of rows that are not there
+		writes  int
+		opened  bool
+		pending bool
+	}{
+		{"a lookup is refused", refused, store.Get, 1, 0, true, false},
+		{"a lease is refused", refused, store.Acquire, 1, 0, true, false},
+		{"a fill is refused", refused, store.Fill, 1, 0, true, false},
+		{"an invalidation is refused", refused, store.Invalidate, 0, 1, true, true},
+		{"full for leases", store.ErrFull, store.Acquire, 6, 0, false, false},
+		{"full for fills", store.ErrFull, store.Fill, 6, 0, false, false},
+		{"full for invalidations", store.ErrFull, store.Invalidate, 0, 1, true, true},
+		{"silent twice", errDown, store.Get, 2, 0, false, false},
+		{"silent three times", errDown, store.Get, 3, 0, true, false},
+		{"silent for fills, twice", errDown, store.Fill, 2, 0, false, false},
+		{"silent for an invalidation", errDown, store.Invalidate, 0, 1, true, true},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			t.Parallel()
+			c := newCrew(t, cachedrepo.Config{Timeout: patience, WriteTimeout: patience})
+			var rows []product
+			for i := range 2 * tt.reads {
+				if p := c.insert(t, fmt.Sprint("B-", i)); p.ID%2 == 1 {
+					rows = append(rows, p)
+				}
+			}
+			hold := make(chan struct{})
+			defer close(hold)
+			c.fleet.fail("b", func(ctx context.Context, ops []store.Op) error {
+				if ops[0].Kind == tt.kind {
+					return tt.err
+				}
+				if ops[0].Kind == store.Invalidate { // the prober's
+					select {
+					case <-hold:
+					case <-ctx.Done():
+					}
+					return errDown
+				}
+				return nil
+			})
+			for i := range tt.reads {
+				c.finds(t, rows[i].ID, "old")
+			}
+			n := 0
+			for i := range tt.writes {
+				n = c.rename(t, c.odd[i].ID, "new")
+			}
+			if tt.kind == store.Fill {
+				until(t, "the fills", func() bool { return c.seen.count("fill") == tt.reads })
+			}
+			if got := c.c.Stats().Opened; (got == 1) != tt.opened || (n > 0) != tt.pending {
+				t.Errorf("opened %d times, %d pending", got, n)
+			}
+			c.hit(t, c.even[0].ID, "old")
+		})
+	}
+}
+
+// A lease lasts longer than a load may take and the calls before and after it; if the process or its loader overstays all
+// the same, the fill is refused, and counted.
+func TestLeaseOutlivesLoad(t *testing.T) {
+	const load = 50 * time.Millisecond
+	s := newShop(t)
+	f := newFleet(func(string) string { return "a" }, "a")
+	var ttl atomic.Int64
+	f.fail("a", func(_ context.Context, ops []store.Op) error {
+		if ops[0].Kind == store.Acquire {
+			ttl.Store(int64(ops[0].TTL))
+		}
+		return nil
+	})
+	c := s.cache(t, f, cachedrepo.Config{LoadTimeout: load, Timeout: timeout})
+	p := s.insert(t, "A-1")
+	if _, err := cachedrepo.Find(t.Context(), c.View("slow"), products.Row(p.ID), func(context.Context) (product, error) {
+		time.Sleep(load + 3*timeout) // does not heed its context
+		return p, nil
+	}); err != nil {
+		t.Fatal(err)
+	}
+	if d := time.Duration(ttl.Load()); d < load+2*timeout {
+		t.Errorf("the lease lasts %s", d)
+	}
+	until(t, "the fill", func() bool { return c.Stats().Refused == 1 })
+	if n := c.Stats().Expired; n != 1 {
+		t.Errorf("%d expired", n)
+	}
+}

@@ -170,7 +170,7 @@ func (r *read) acquire(ctx context.Context, seen []byte) (store.Reply, *flight, 
 			return res
 		}, func(ctx context.Context) {
 			defer r.c.flights.forget(f)
-			r.c.settle(ctx, []settlement{{r.key, f.token, entry, r.c.opts.life(f.result.err)}})
+			r.c.settle(ctx, []settlement{{r.key, f.token, entry, r.c.opts.life(f.result.err), f.leased}})
 		})
 		return reply, nil
 	})

@@ -15,6 +15,7 @@ type Stats struct {
 
 	Fills     uint64 // entries stored
 	Refused   uint64 // fills that came after an invalidation or after the end of the lease
+	Expired   uint64 // of these: after the end of the lease, as the process stood still, or its loader does not heed its context
 	TooLarge  uint64 // rows over Config.MaxEntry, returned and not stored
 	Inexact   uint64 // rows that did not survive encoding, returned and not stored
 	Elsewhere uint64 // rows whose own key was not the one asked for, returned and not stored
@@ -57,16 +58,16 @@ type Stats struct {
 }
 
 type counters struct {
-	hits, misses, shared, loads                          atomic.Uint64
-	fills, refused, tooLarge, inexact, elsewhere         atomic.Uint64
-	damaged, fingerprint, epoch, older                   atomic.Uint64
-	inTransaction, bypassed, leased, guarded, distrusted atomic.Uint64
-	storeErrors, storeRefused, loadErrors, starved       atomic.Uint64
-	catalogErrors, catalogRefused                        atomic.Uint64
-	invalidated, replayed, givenUp                       atomic.Uint64
-	inDoubt, unread, unknown, opened                     atomic.Uint64
-	maintained, unheard                                  atomic.Uint64
-	registered, registryErrors, unregistered             atomic.Uint64
+	hits, misses, shared, loads                           atomic.Uint64
+	fills, refused, expired, tooLarge, inexact, elsewhere atomic.Uint64
+	damaged, fingerprint, epoch, older                    atomic.Uint64
+	inTransaction, bypassed, leased, guarded, distrusted  atomic.Uint64
+	storeErrors, storeRefused, loadErrors, starved        atomic.Uint64
+	catalogErrors, catalogRefused                         atomic.Uint64
+	invalidated, replayed, givenUp                        atomic.Uint64
+	inDoubt, unread, unknown, opened                      atomic.Uint64
+	maintained, unheard                                   atomic.Uint64
+	registered, registryErrors, unregistered              atomic.Uint64
 }
 
 // Stats returns the counts. They are read one by one: a sum may be off by what happens meanwhile.
@@ -79,6 +80,7 @@ func (c *Cache) Stats() Stats {
 		Loads:         n.loads.Load(),
 		Fills:         n.fills.Load(),
 		Refused:       n.refused.Load(),
+		Expired:       n.expired.Load(),
 		TooLarge:      n.tooLarge.Load(),
 		Inexact:       n.inexact.Load(),
 		Elsewhere:     n.elsewhere.Load(),

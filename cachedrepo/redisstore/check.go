@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"sync"
 
 	"github.com/redis/go-redis/v9"
 )
@@ -87,13 +88,19 @@ func (s *Store) Warnings() []string {
 // A server that cannot be asked, because it is away or does not allow the question, is no error: an application must
 // start without its cache.
 func (s *Store) Check(ctx context.Context) error {
-	if s.unfit != nil || s.cluster {
+	if s.unfit != nil {
 		return s.unfit
+	}
+	if c, ok := s.client.(*redis.ClusterClient); ok {
+		return s.checkCluster(ctx, c)
+	}
+	if s.cluster {
+		return nil
 	}
 	var role, policy string
 	err := s.await(ctx, func() error {
-		role = s.role(ctx)
-		policy = s.info(ctx, "memory", "maxmemory_policy")
+		role = roleOf(ctx, s.client)
+		policy = info(ctx, s.client, "memory", "maxmemory_policy")
 		return nil
 	})
 	switch {
@@ -107,12 +114,49 @@ func (s *Store) Check(ctx context.Context) error {
 	return nil
 }
 
-func (s *Store) role(ctx context.Context) string {
-	if answer, err := s.client.Do(ctx, "role").Slice(); err == nil && len(answer) > 0 {
+// checkCluster asks every server that commands go to. One that answers as a replica may have been demoted a moment ago;
+// if the client, after it has looked anew, still sends it commands, they reach a replica.
+func (s *Store) checkCluster(ctx context.Context, c *redis.ClusterClient) error {
+	const looks = 3
+	for look := range looks {
+		var mu sync.Mutex
+		var replica, policy string
+		err := s.await(ctx, func() error {
+			return c.ForEachMaster(ctx, func(ctx context.Context, master *redis.Client) error {
+				role, p := roleOf(ctx, master), info(ctx, master, "memory", "maxmemory_policy")
+				mu.Lock()
+				defer mu.Unlock()
+				if role == "slave" {
+					replica = master.Options().Addr
+				}
+				if policy == "" || strings.HasPrefix(p, "volatile-") || strings.HasPrefix(p, "allkeys-") && !strings.HasPrefix(policy, "volatile-") {
+					policy = p
+				}
+				return nil
+			})
+		})
+		if err != nil { // and goroutines may still be writing
+			return nil
+		}
+		if policy != "" {
+			s.policy(policy)
+		}
+		if replica == "" {
+			return nil
+		}
+		if look == looks-1 {
+			return fmt.Errorf("redisstore: the client's commands reach a replica, %s, which lags behind invalidations; connect it to masters", replica)
+		}
+	}
+	return nil
+}
+
+func roleOf(ctx context.Context, client redis.UniversalClient) string {
+	if answer, err := client.Do(ctx, "role").Slice(); err == nil && len(answer) > 0 {
 		role, _ := answer[0].(string)
 		return role
 	}
-	return s.info(ctx, "replication", "role")
+	return info(ctx, client, "replication", "role")
 }
 
 // policy draws the conclusions from the eviction policy. Volatile policies take keys with an expiry only, and the nearest
@@ -130,8 +174,8 @@ func (s *Store) policy(policy string) {
 }
 
 // info is one field of INFO, empty if it is not to be had.
-func (s *Store) info(ctx context.Context, section, field string) string {
-	text, err := s.client.Info(ctx, section).Result()
+func info(ctx context.Context, client redis.UniversalClient, section, field string) string {
+	text, err := client.Info(ctx, section).Result()
 	if err != nil {
 		return ""
 	}

@@ -239,3 +239,49 @@ func FuzzDecode(f *testing.F) {
 		}
 	})
 }
+
+// TestFailoverClients: those of Sentinel that read from replicas. ReplicaOnly of a plain client is not in its options: it
+// is found by the role of who answers, see "a replica" in TestRefused.
+func TestFailoverClients(t *testing.T) {
+	for name, o := range map[string]*redis.FailoverOptions{
+		"ReplicaOnly":    {ReplicaOnly: true},
+		"RouteByLatency": {RouteByLatency: true},
+		"RouteRandomly":  {RouteRandomly: true},
+	} {
+		o.MasterName, o.SentinelAddrs = "m", []string{"127.0.0.1:1"}
+		client := redis.NewFailoverClusterClient(o)
+		if err := New(client).Check(context.Background()); err == nil {
+			t.Errorf("%s is accepted", name)
+		}
+		_ = client.Close()
+	}
+}
+
+// TestClusterRoles: a server that the client takes for a master and that answers as a replica is refused.
+func TestClusterRoles(t *testing.T) {
+	t.Parallel()
+	master, replica := testenv.NewRedis(t), testenv.NewRedis(t)
+	ctx := context.Background()
+	if err := replica.Client(t).Do(ctx, "replicaof", "127.0.0.1", "1").Err(); err != nil {
+		t.Fatal(err)
+	}
+	for _, tt := range []struct {
+		second *testenv.OwnRedis
+		ok     bool
+	}{{replica, false}, {testenv.NewRedis(t), true}} {
+		client := redis.NewClusterClient(&redis.ClusterOptions{
+			ContextTimeoutEnabled: true, DialerRetries: 1,
+			ClusterSlots: func(context.Context) ([]redis.ClusterSlot, error) {
+				return []redis.ClusterSlot{
+					{Start: 0, End: 8191, Nodes: []redis.ClusterNode{{Addr: master.Addr()}}},
+					{Start: 8192, End: 16383, Nodes: []redis.ClusterNode{{Addr: tt.second.Addr()}}},
+				}, nil
+			},
+		})
+		err := New(client).Check(ctx)
+		if tt.ok && err != nil || !tt.ok && (err == nil || !strings.Contains(err.Error(), tt.second.Addr()[len("127.0.0.1"):])) {
+			t.Errorf("Check: %v", err)
+		}
+		_ = client.Close()
+	}
+}

@@ -14,6 +14,10 @@ import (
 
 // refusals are the errors of a server that is there and will not serve. It may go on serving reads to others meanwhile,
 // and whoever cannot write to it must not believe its reads either.
+//
+// Not among them are answers that say nothing about the server: MOVED and ASK, which a Cluster client follows and gives up
+// after some hops, NOSCRIPT, after which the source is sent, and what the client says by itself, that no connection came
+// free or that a deadline is over. They count like a server that does not answer.
 var refusals = [...]string{
 	"MISCONF",     // the disk is full
 	"NOREPLICAS",  // fewer replicas than min-replicas-to-write
@@ -44,8 +48,11 @@ func refused(err error) bool {
 			return true
 		}
 	}
-	return false
+	return strings.HasPrefix(text, notAllowed)
 }
+
+// notAllowed is the NOPERM of a command that a script calls.
+const notAllowed = "ERR The user executing the script can't"
 
 // failure is err as Do returns it: a refusal, the end of the context, or any other error of the way to the server.
 func failure(ctx context.Context, err error) error {
