@@ -107,28 +107,31 @@ func (rt *runtime) follow(t *table, v catalog.Verdict, server bool) {
 }
 
 // allowed tells whether what was loaded by an access may be stored. If the catalog was not to be had before, it is asked
-// for now, by one at a time and once a second at most: all others do without.
+// for now, by one at a time and once a second at most. Who loads while another asks stores nothing: the answer may be that
+// row security hides this very row from the next who reads it.
 func (rt *runtime) allowed(ctx context.Context, acc *access) bool {
-	if !acc.table.known.Load() && !rt.cfg.Unchecked {
-		rt.catchUp(ctx)
+	if !acc.table.known.Load() && !rt.cfg.Unchecked && !rt.catchUp(ctx) {
+		return false
 	}
 	return acc.unserved.Load()&unservedCatalog == 0
 }
 
-func (rt *runtime) catchUp(ctx context.Context) {
+// catchUp returns false while another reads the catalog.
+func (rt *runtime) catchUp(ctx context.Context) bool {
 	r := &rt.catalog
 	if !r.mu.TryLock() {
-		return
+		return false
 	}
 	defer r.mu.Unlock()
 	if time.Now().Before(r.next) {
-		return
+		return true
 	}
 	list, err := rt.readCatalog(ctx)
 	r.next = time.Now().Add(catalogPause)
 	if err == nil {
 		rt.logRefusals(ctx, list)
 	}
+	return true
 }
 
 func (rt *runtime) logRefusals(ctx context.Context, list finding.List) {
