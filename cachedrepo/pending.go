@@ -70,7 +70,7 @@ func (n *nodes) keep(at *node, keys []string) {
 			n.rt.stats.givenUp.Add(1)
 			continue
 		}
-		if len(n.pending) >= n.rt.cfg.MaxPending {
+		if len(n.pending)+len(n.sending) >= n.rt.cfg.MaxPending {
 			n.rt.stats.givenUp.Add(uint64(len(keys) - i))
 			n.lose()
 			break
@@ -117,7 +117,7 @@ func (n *nodes) leave(keys []string) {
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	for _, k := range keys {
-		if _, known := n.pending[k]; !known && len(n.pending) >= n.rt.cfg.MaxPending {
+		if _, known := n.pending[k]; !known && len(n.pending)+len(n.sending) >= n.rt.cfg.MaxPending {
 			n.rt.stats.givenUp.Add(1)
 			continue
 		}
