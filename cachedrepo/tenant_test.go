@@ -329,3 +329,66 @@ func TestForeignRowIsNotStored(t *testing.T) {
 		t.Errorf("%+v", c.Stats())
 	}
 }
+
+// One transaction may write for several tenants, each with its own context: the rows of each are told apart although they
+// have the same key. Of a table without indexes the key alone is the image, with the scope.
+func TestTouchInSeveralScopes(t *testing.T) {
+	t.Parallel()
+	bare := model.MustTable(model.Spec[note, int64]{Name: "notes", Key: "id", Scope: "tenant"})
+	for name, table := range map[string]*model.Table[note, int64]{"with an index": notes, "key alone": bare} {
+		t.Run(name, func(t *testing.T) {
+			conn, _ := openCounted(t, testenv.PostgresWith(t, notesSchema).URL())
+			db := txhooks.New(conn, txhooks.Config{Scope: tenantOf})
+			c, err := cachedrepo.New(db, memstore.New(memstore.Config{}), cachedrepo.Config{
+				Namespace: "notes", Tables: model.Tables{table}, Logger: silent(),
+			})
+			if err != nil {
+				t.Fatal(err)
+			}
+			t.Cleanup(func() { _ = c.Close(context.Background()) })
+			cached := cachedrepo.Wrap(c, repo.Repository[note, int64](repo.New(db, table)))
+			tenants := []int64{1, 2, 3}
+			for _, who := range tenants {
+				ctx := tenant(t.Context(), who)
+				if _, err := cached.Insert(ctx, note{ID: 1, Slug: "old", Body: "old"}); err != nil {
+					t.Fatal(err)
+				}
+				if _, err := cached.Find(ctx, 1); err != nil {
+					t.Fatal(err)
+				}
+				if table == notes {
+					if _, err := cached.FindBy(ctx, bySlug.Eq("old")); err != nil {
+						t.Fatal(err)
+					}
+				}
+			}
+			err = db.Run(t.Context(), func(ctx context.Context) error {
+				for _, who := range tenants[:2] {
+					if err := txhooks.Touch(tenant(ctx, who), table.Row(1)); err != nil {
+						return err
+					}
+				}
+				_, err := db.ExecContext(ctx, "UPDATE notes SET body = 'new', slug = 'new' WHERE id = 1 AND tenant < 3")
+				return err
+			})
+			if err != nil {
+				t.Fatal(err)
+			}
+			before := c.Stats().Hits
+			for i, who := range tenants {
+				ctx, want := tenant(t.Context(), who), []string{"new", "new", "old"}[i]
+				if n, err := cached.Find(ctx, 1); err != nil || n.Body != want || n.Tenant != who {
+					t.Errorf("tenant %d: %+v, %v", who, n, err)
+				}
+				if table == notes {
+					if _, err := cached.FindBy(ctx, bySlug.Eq("old")); (err == nil) != (want == "old") {
+						t.Errorf("tenant %d, the old slug: %v", who, err)
+					}
+				}
+			}
+			if hits := c.Stats().Hits - before; hits == 0 {
+				t.Error("the third tenant's entry is gone too")
+			}
+		})
+	}
+}
