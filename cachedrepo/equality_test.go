@@ -118,6 +118,15 @@ func checkEquality[V comparable](
 		}
 		recs, err := plain.FindMany(t.Context(), vs)
 		want := sayMany(recs, err)
+		if err == nil { // nor does it say that a row is absent which Find finds
+			each := make([]kept[V], 0, len(vs))
+			for _, v := range vs {
+				if rec, err := plain.Find(t.Context(), v); err == nil {
+					each = append(each, rec)
+				}
+			}
+			check(step, "FindMany", vs, want, sayMany(each, nil))
+		}
 		recs, err = cached.FindMany(t.Context(), vs)
 		check(step, "FindMany", vs, sayMany(recs, err), want)
 		recs, err = repo.FindManyBy(t.Context(), repo.Finder[kept[V], V](plain), byVal, vs)
