@@ -201,7 +201,7 @@ func ids(r *rand.Rand) (all []string) {
 		}
 		id := u.String()
 		all = append(all, id, strings.ToUpper(id), strings.ReplaceAll(id, "-", ""), "{"+id+"}", id[:8]+strings.ReplaceAll(id[8:], "-", ""),
-			"{"+strings.ToUpper(strings.ReplaceAll(id, "-", ""))+"}", strings.Title(id)) //nolint:staticcheck // ASCII
+			"{"+strings.ToUpper(strings.ReplaceAll(id, "-", ""))+"}", strings.ToUpper(id[:4])+id[4:])
 	}
 	return append(all, "", "x", all[0]+" ", " "+all[0], "urn:uuid:"+all[0])
 }
