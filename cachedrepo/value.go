@@ -62,10 +62,10 @@ func sensitive(rel *model.Relation, a *model.Access) []bool {
 
 // key is where the row with this value is cached.
 func (a *access) key(value []model.Datum) string {
-	var buf [192]byte
-	b := append(buf[:0], a.prefix...)
-	if a.hashed == nil {
-		return string(appendKey(b, value))
+	if a.hashed != nil {
+		// Apart from the buffer below: what is handed to a hash escapes, and every hit would pay an allocation for it.
+		return string(appendHashedKey([]byte(a.prefix), value, a.hashed, a.secret))
 	}
-	return string(appendHashedKey(b, value, a.hashed, a.secret))
+	var buf [192]byte
+	return string(appendKey(append(buf[:0], a.prefix...), value))
 }
