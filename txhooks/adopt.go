@@ -55,7 +55,7 @@ func (db *DB) Adopt(ctx context.Context, tx *sqlx.Tx) (context.Context, *Adopted
 		return refuse(errors.New("the transaction is one of another pool"))
 	}
 	t := &transaction{
-		db: db, caller: ctx, outer: innermost(ctx), tx: tx, cancel: func() {}, shared: true,
+		db: db, id: newID(), caller: ctx, outer: innermost(ctx), tx: tx, cancel: func() {}, shared: true,
 	}
 	t.tip = &frame{tx: t}
 	at, err := t.ask(ctx)

@@ -13,7 +13,7 @@ import (
 // begin sends BEGIN. Waiting for a connection and for BEGIN's answer obeys ctx; what follows does not, for drivers keep
 // the context of BEGIN for COMMIT and ROLLBACK (pgx) or end the transaction with it (database/sql).
 func (db *DB) begin(ctx context.Context, opts Options) (*transaction, error) {
-	t := &transaction{db: db, caller: ctx, options: opts, outer: innermost(ctx)}
+	t := &transaction{db: db, id: newID(), caller: ctx, options: opts, outer: innermost(ctx)}
 	life, cancel := context.WithCancel(ourContext{context.WithoutCancel(ctx), t})
 	t.cancel = cancel
 	if err := t.connect(ctx, life); err != nil {

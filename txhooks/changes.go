@@ -19,14 +19,23 @@ type Change struct {
 
 // Changes are what one transaction changed, in the order in which it was reported: 10,000 of them in memory, the others in
 // a temporary file. They can be read until Ended returns.
-type Changes struct{ *spool }
+type Changes struct {
+	*spool
+	id ID
+}
 
 // ChangesOf makes Changes of a list, for tests of a Subscriber.
 func ChangesOf(changes ...Change) Changes {
 	s := new(spool)
 	_ = s.add(changes...)
-	return Changes{s}
+	return Changes{s, newID()}
 }
+
+// Of returns c as changes of the transaction id, for a Subscriber that is told of a transaction of another process.
+func (c Changes) Of(id ID) Changes { return Changes{c.spool, id} }
+
+// ID is that of the transaction.
+func (c Changes) ID() ID { return c.id }
 
 // Len is how many changes there are.
 func (c Changes) Len() int { return c.n }
@@ -49,7 +58,7 @@ func (c Changes) Keep() (release func()) { return c.keep() }
 type Subscriber interface {
 	// Ended is called once per transaction that reported changes, before the user's hooks, on a detached context without
 	// the transaction; it returns how many invalidations are pending. A transaction that is rolled back before COMMIT
-	// reports what Changed was told; one that reached COMMIT reports all changes, whatever the outcome.
+	// reports what Changed was told; one that reached COMMIT, or a Guard, reports all changes, whatever the outcome.
 	Ended(ctx context.Context, o Outcome, changes Changes) (pending int)
 }
 
@@ -68,6 +77,9 @@ func (db *DB) Changed(ctx context.Context, changes ...Change) error {
 	defer f.tx.mu.Unlock()
 	if err := f.tx.finished(); err != nil {
 		return err
+	}
+	if f.tx.sealed {
+		return fmt.Errorf("aside: Changed: the transaction is about to commit: %w", ErrConcurrent)
 	}
 	f.tx.addChanges(ctx, changes)
 	return nil

@@ -97,9 +97,7 @@ func (t *transaction) end(o Outcome) {
 
 // notify tells the subscribers.
 func (t *transaction) notify(o Outcome) {
-	t.mu.Lock()
-	changes := Changes{&t.changes}
-	t.mu.Unlock()
+	changes := t.seal()
 	if changes.Len() == 0 {
 		return
 	}
@@ -107,18 +105,26 @@ func (t *transaction) notify(o Outcome) {
 	timeout := t.db.config.HookTimeout * time.Duration(1+changes.Len()/inMemory)
 	outside, cancel := context.WithTimeout(t.outside(t.caller), timeout)
 	defer cancel()
-	subscribers := t.db.pool.subscribed()
+	subscribers, settlers, all := t.db.pool.subscribed(), participants[Settler](t), 0
 	each(func() func() {
-		if len(subscribers) == 0 {
-			return nil
+		switch {
+		case len(subscribers) > 0:
+			s := subscribers[0]
+			subscribers = subscribers[1:]
+			return func() {
+				pending := 1 // if s does not get as far as to say
+				defer func() {
+					report(t.caller, pending)
+					all += pending
+				}()
+				t.protect(outside, func() { pending = s.Ended(outside, o, changes) })
+			}
+		case len(settlers) > 0:
+			s := settlers[0]
+			settlers = settlers[1:]
+			return func() { t.protect(outside, func() { s.Settled(outside, o, changes, all) }) }
 		}
-		s := subscribers[0]
-		subscribers = subscribers[1:]
-		return func() {
-			pending := 1 // if s does not get as far as to say
-			defer func() { report(t.caller, pending) }()
-			t.guard(outside, func() { pending = s.Ended(outside, o, changes) })
-		}
+		return nil
 	})
 }
 
@@ -163,7 +169,7 @@ func each(next func() func()) {
 func (t *transaction) call(ctx context.Context, deadline time.Time, fn func(context.Context)) {
 	ctx, cancel := context.WithDeadline(t.outside(ctx), deadline)
 	defer cancel()
-	t.guard(ctx, func() { fn(ctx) })
+	t.protect(ctx, func() { fn(ctx) })
 }
 
 // callNow calls a hook for which there is nothing to wait; t may be nil.
@@ -177,7 +183,7 @@ func callNow(t *transaction, ctx context.Context, fn func(context.Context)) {
 	guard(ctx, slog.Default(), func() {}, func() { fn(ctx) })
 }
 
-func (t *transaction) guard(ctx context.Context, fn func()) {
+func (t *transaction) protect(ctx context.Context, fn func()) {
 	guard(ctx, t.logger(), func() { t.db.pool.failures.Add(1) }, fn)
 }
 

@@ -74,6 +74,9 @@ func (db *DB) attempt(ctx context.Context, opts Options, mayRetry bool, fn func(
 	returned = true
 	leave()
 	if mayRetry && o == RolledBack && ctx.Err() == nil && retryable(err) {
+		if t.guarded {
+			t.notify(o)
+		}
 		t.close()
 		return true, nil
 	}

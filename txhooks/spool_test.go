@@ -92,7 +92,7 @@ func TestSpoolIsAList(t *testing.T) {
 				marks = marks[:i]
 			}
 		}
-		changes := Changes{s}
+		changes := Changes{spool: s}
 		for range 2 {
 			got := slices.Collect(changes.All())
 			if !slices.EqualFunc(got, want, sameChange) || changes.Len() != len(want) || changes.Err() != nil {
@@ -145,7 +145,7 @@ func TestSpoolSpoiled(t *testing.T) {
 			if err := how(s); err != nil {
 				t.Fatal(err)
 			}
-			changes := Changes{s}
+			changes := Changes{spool: s}
 			n := len(slices.Collect(changes.All()))
 			if changes.Err() == nil || n < inMemory || n >= many || changes.Len() != many {
 				t.Errorf("%d of %d changes, %v", n, changes.Len(), changes.Err())

@@ -29,12 +29,17 @@ type transaction struct {
 
 	reading sync.Mutex // held while before images are read
 
+	guarded bool      // a Guard was called
+	until   time.Time // when COMMIT must have been sent; zero: whenever
+
 	mu      sync.Mutex // guards all below; never held while something is sent or called
-	tip     *frame     // top of the stack of frames
-	outcome Outcome    // 0: open
-	ending  bool       // COMMIT or ROLLBACK is about to be sent
-	drained bool       // all hooks were called: new ones are called at once
-	shared  bool       // Tx or PrepareContext gave statements a way past us
+	id      ID
+	tip     *frame  // top of the stack of frames
+	outcome Outcome // 0: open
+	ending  bool    // COMMIT or ROLLBACK is about to be sent
+	sealed  bool    // no change can be reported any more
+	drained bool    // all hooks were called: new ones are called at once
+	shared  bool    // Tx or PrepareContext gave statements a way past us
 	sent    int
 	witness int64 // what tells the transaction from another on its connection; 0: it was not handed out
 	broken  error // why COMMIT must be refused, whatever savepoints undo
@@ -128,15 +133,32 @@ func (t *transaction) handOut(ctx context.Context) {
 
 // commit does what comes before COMMIT, and COMMIT. Its error comes with the outcome.
 func (t *transaction) commit(bottom *frame) (Outcome, error) {
-	if err := t.prepare(bottom); err != nil {
+	err := t.prepare(bottom)
+	if err == nil {
+		err = t.guard()
+	}
+	if err != nil {
 		return t.giveUp(err)
 	}
-	err := t.tx.Commit()
+	err = t.tx.Commit()
 	t.mu.Lock()
 	failed, shared := t.failed, t.shared
 	t.mu.Unlock()
 	o := outcomeOf(err, failed != nil, shared)
 	t.finish(o)
+	if o == InDoubt {
+		if o = t.resolve(); o != InDoubt {
+			t.mu.Lock()
+			t.outcome = o
+			t.mu.Unlock()
+		}
+		switch o {
+		case Committed:
+			return o, nil
+		case RolledBack:
+			return o, fmt.Errorf("aside: rolled back: the connection was lost before COMMIT: %w", err)
+		}
+	}
 	switch {
 	case err == nil:
 		return o, nil
@@ -150,7 +172,7 @@ func (t *transaction) commit(bottom *frame) (Outcome, error) {
 	return o, err
 }
 
-// prepare runs BeforeCommit hooks and reads the images; afterwards only COMMIT is left.
+// prepare runs BeforeCommit hooks, reads the images and writes down what is to be; afterwards only COMMIT is left.
 func (t *transaction) prepare(bottom *frame) error {
 	for i := 0; ; i++ {
 		t.mu.Lock()
@@ -173,10 +195,17 @@ func (t *transaction) prepare(bottom *frame) error {
 			return err
 		}
 	}
+	ctx := bottom.context(t.caller)
+	if err := t.flush(ctx); err != nil {
+		return err
+	}
 	t.mu.Lock()
 	told := t.changes.mark()
 	t.mu.Unlock()
 	err := t.readAfter(t.caller)
+	if err == nil {
+		err = t.stage(ctx)
+	}
 	if err == nil {
 		err = t.still(t.caller)
 	}
