@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 
+	"github.com/asidego/aside/internal/faultpoint"
 	"github.com/asidego/aside/model"
 )
 
@@ -17,6 +18,7 @@ func (b *batch[T]) loadRest(ctx context.Context, items []*item[T]) error {
 	loaded := make([]result, len(items)) // the load's own, as entries are: the caller may be gone when it ends
 	entries := make([][]byte, len(items))
 	b.c.flights.start(b.load, func(ctx context.Context) *result {
+		faultpoint.At(faultpoint.AfterAcquire)
 		err := b.loadAll(ctx, items, loaded)
 		for i, it := range items {
 			if err == nil && it.lease != nil && !it.alone {

@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/asidego/aside/cachedrepo/store"
+	"github.com/asidego/aside/internal/faultpoint"
 )
 
 // fetch loads the row for all who wait.
@@ -137,6 +138,7 @@ func (c *Cache) settleAt(ctx context.Context, at *node, all []settlement) {
 			ops[i] = store.Op{Kind: store.Abandon, Key: s.key, Token: s.token}
 		}
 	}
+	faultpoint.At(faultpoint.BeforeFill)
 	for len(ops) > 0 {
 		part := ops[:min(chunk, len(ops))]
 		all := all[len(all)-len(ops):]

@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/asidego/aside/cachedrepo/store"
+	"github.com/asidego/aside/internal/faultpoint"
 )
 
 // invalidate ends the values and leases at keys, or keeps them pending. It returns how many are pending now.
@@ -22,6 +23,7 @@ func (n *nodes) invalidate(ctx context.Context, keys []string) int {
 					n.keep(g.at, keys)
 					return
 				}
+				faultpoint.At(faultpoint.InPost)
 				keys = keys[len(part):]
 				n.rt.stats.invalidated.Add(uint64(len(part)))
 			}

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/asidego/aside/cachedrepo/store"
+	"github.com/asidego/aside/internal/faultpoint"
 	"github.com/asidego/aside/model"
 )
 
@@ -165,6 +166,7 @@ func (r *read) acquire(ctx context.Context, seen []byte) (store.Reply, *flight, 
 		// The database is read after the store has answered, and in a snapshot of its own: history 14.
 		var entry []byte
 		r.c.flights.start(f, func(ctx context.Context) *result {
+			faultpoint.At(faultpoint.AfterAcquire)
 			res := r.fetch(ctx)
 			entry = r.entry(ctx, res, epoch)
 			return res

@@ -6,6 +6,8 @@ import (
 	"log/slog"
 	"runtime/debug"
 	"time"
+
+	"github.com/asidego/aside/internal/faultpoint"
 )
 
 const hookTimeout = 5 * time.Second
@@ -92,6 +94,7 @@ func AfterEnd(ctx context.Context, fn func(ctx context.Context, o Outcome)) {
 func (t *transaction) end(o Outcome) {
 	defer t.drain(o) // deferred: a subscriber may end the goroutine
 	defer t.close()
+	faultpoint.At(faultpoint.BeforePost)
 	t.notify(o)
 }
 
@@ -118,11 +121,18 @@ func (t *transaction) notify(o Outcome) {
 					all += pending
 				}()
 				t.protect(outside, func() { pending = s.Ended(outside, o, changes) })
+				if len(subscribers) == 0 {
+					faultpoint.At(faultpoint.AfterPost)
+				}
 			}
 		case len(settlers) > 0:
 			s := settlers[0]
 			settlers = settlers[1:]
-			return func() { t.protect(outside, func() { s.Settled(outside, o, changes, all) }) }
+			return func() {
+				faultpoint.At(faultpoint.BeforeSettle)
+				t.protect(outside, func() { s.Settled(outside, o, changes, all) })
+				faultpoint.At(faultpoint.AfterSettle)
+			}
 		}
 		return nil
 	})

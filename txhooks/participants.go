@@ -7,6 +7,8 @@ import (
 	"fmt"
 	"slices"
 	"time"
+
+	"github.com/asidego/aside/internal/faultpoint"
 )
 
 // ID names a transaction: 128 random bits, never used again. It is what a strict writer signs its intents with, and the
@@ -119,11 +121,13 @@ func (t *transaction) stage(ctx context.Context) error {
 	if changes.Len() == 0 {
 		return nil
 	}
+	faultpoint.At(faultpoint.BeforeStage)
 	for _, s := range ps {
 		if err := s.Stage(ctx, changes); err != nil {
 			return err
 		}
 	}
+	faultpoint.At(faultpoint.AfterStage)
 	return nil
 }
 
@@ -138,6 +142,7 @@ func (t *transaction) guard() error {
 		return nil
 	}
 	ctx := &frameContext{t.caller, t.db.sql(), nil, t.outer}
+	faultpoint.At(faultpoint.BeforeGuard)
 	for _, s := range ps {
 		t.guarded = true
 		until, err := s.Guard(ctx, changes)
@@ -148,6 +153,7 @@ func (t *transaction) guard() error {
 			t.until = until
 		}
 	}
+	faultpoint.At(faultpoint.AfterGuard)
 	return t.inTime()
 }
 

@@ -5,6 +5,8 @@ import (
 	"database/sql"
 	"errors"
 	"fmt"
+
+	"github.com/asidego/aside/internal/faultpoint"
 )
 
 // Options are for one transaction.
@@ -52,6 +54,7 @@ func (db *DB) attempt(ctx context.Context, opts Options, mayRetry bool, fn func(
 	if err != nil {
 		return false, err
 	}
+	faultpoint.At(faultpoint.AfterBegin)
 	bottom := t.tip
 	leave := func() {}
 	if db.config.RefuseOuter {

@@ -8,6 +8,7 @@ import (
 
 	"github.com/jmoiron/sqlx"
 
+	"github.com/asidego/aside/internal/faultpoint"
 	"github.com/asidego/aside/model"
 )
 
@@ -140,7 +141,9 @@ func (t *transaction) commit(bottom *frame) (Outcome, error) {
 	if err != nil {
 		return t.giveUp(err)
 	}
+	faultpoint.At(faultpoint.BeforeCommit)
 	err = t.tx.Commit()
+	faultpoint.At(faultpoint.AfterCommit)
 	t.mu.Lock()
 	failed, shared := t.failed, t.shared
 	t.mu.Unlock()

@@ -82,7 +82,7 @@ var rules = []rule{
 	},
 	{
 		[]string{"txhooks"},
-		[]string{"model", "txhooks/internal/..."},
+		[]string{"model", "txhooks/internal/...", "internal/faultpoint"},
 		[]string{"github.com/jmoiron/sqlx"},
 		"transactions with hooks are of use without any cache, and know none",
 	},
@@ -117,7 +117,7 @@ var rules = []rule{
 	},
 	{
 		[]string{"cachedrepo"},
-		[]string{"model", "txhooks", "repo", "cachedrepo/store", "cachedrepo/finding", "cachedrepo/internal/catalog"},
+		[]string{"model", "txhooks", "repo", "cachedrepo/store", "cachedrepo/finding", "cachedrepo/internal/catalog", "internal/faultpoint"},
 		[]string{"github.com/fxamacker/cbor/v2"},
 		"the protocol runs on any store.Store: a Redis client here would bind every user to it",
 	},
