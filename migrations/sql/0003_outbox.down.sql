@@ -1,0 +1,1 @@
+DROP TABLE aside_parked, aside_outbox, aside_consumers;
