@@ -8,6 +8,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/asidego/aside/cachedrepo/internal/protocol"
 	"github.com/asidego/aside/cachedrepo/store"
 	"github.com/asidego/aside/model"
 )
@@ -91,23 +92,20 @@ func (b *share[T]) fromStore(ctx context.Context, items []*item[T]) (hits int) {
 		var missing []*item[T]
 		for i, reply := range b.ask(ctx, "get", part, store.Get) {
 			it := part[i]
-			switch reply.State {
-			case store.Value:
-				if b.open(ctx, it, reply.Value) {
-					hits++
-					continue
-				}
-				if it.yields {
-					continue
-				}
+			switch protocol.Looked(reply.State, b.open(ctx, it, reply)) {
+			case protocol.Return:
+				hits++
+			case protocol.TakeOver:
 				it.seen = reply.Value
 				missing = append(missing, it)
-			case store.Absent:
+			case protocol.Acquire:
 				missing = append(missing, it)
-			case store.Lease:
+			case protocol.Share:
 				it.held = reply.Token
 			default:
-				c.stats.guarded.Add(1)
+				if reply.State != store.Value {
+					c.stats.guarded.Add(1)
+				}
 			}
 		}
 		b.acquire(ctx, missing)
@@ -136,10 +134,11 @@ func (b *share[T]) ask(ctx context.Context, name string, items []*item[T], kind 
 	return replies
 }
 
-func (b *share[T]) open(ctx context.Context, it *item[T], value []byte) bool {
-	usable, err := it.read.open(ctx, value, &it.rec)
+func (b *share[T]) open(ctx context.Context, it *item[T], reply store.Reply) protocol.Verdict {
+	v, err := it.read.open(ctx, reply, &it.rec)
+	usable := v == protocol.Usable
 	it.found, it.absent = usable && err == nil, usable && err != nil
-	return usable
+	return v
 }
 
 func (b *share[T]) acquire(ctx context.Context, missing []*item[T]) {
@@ -159,20 +158,23 @@ func (b *share[T]) acquire(ctx context.Context, missing []*item[T]) {
 	}
 	var foreign []*item[T]
 	for i, it := range missing {
-		if replies != nil && replies[i].State == store.Lease && replies[i].Token == it.lease.token {
+		move := protocol.Database
+		if replies != nil {
+			move = protocol.Acquired(replies[i], it.lease.token, b.open(ctx, it, replies[i]))
+		}
+		if move == protocol.Load {
 			b.c.stats.misses.Add(1)
 			continue
 		}
 		b.c.flights.notGranted(it.lease)
 		it.lease = nil
-		switch {
-		case replies == nil:
-		case replies[i].State == store.Value:
-			if !b.open(ctx, it, replies[i].Value) && it.seen == nil && !it.yields {
+		switch move {
+		case protocol.TakeOver:
+			if it.seen == nil {
 				it.seen = append([]byte{}, replies[i].Value...) // MGET does not show what is no string
 				foreign = append(foreign, it)
 			}
-		case replies[i].State == store.Lease:
+		case protocol.Share:
 			it.held = replies[i].Token
 		}
 	}
@@ -199,7 +201,8 @@ func (b *batch[T]) rest(ctx context.Context) error {
 			continue
 		}
 		if it.lease == nil && it.held != (store.Token{}) {
-			if f := b.c.flights.join(it.held); f != nil {
+			f := b.c.flights.join(it.held)
+			if protocol.Held(f != nil, false) == protocol.Share {
 				b.c.stats.shared.Add(1)
 				joined, joining = append(joined, f), append(joining, it)
 				continue

@@ -7,6 +7,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/asidego/aside/cachedrepo/internal/protocol"
 	"github.com/asidego/aside/cachedrepo/store"
 )
 
@@ -113,7 +114,7 @@ func (fs *flights) join(t store.Token) *flight {
 	fs.mu.Lock()
 	defer fs.mu.Unlock()
 	f := fs.byToken[t]
-	if f == nil {
+	if f == nil || !protocol.Joins(t, f.token, true) {
 		return nil
 	}
 	w := f.counted()

@@ -6,6 +6,7 @@ import (
 	"iter"
 	"time"
 
+	"github.com/asidego/aside/cachedrepo/internal/protocol"
 	"github.com/asidego/aside/model"
 	"github.com/asidego/aside/txhooks"
 )
@@ -15,15 +16,22 @@ var _ txhooks.Subscriber = (*runtime)(nil)
 // Ended ends the entries of all rows that a transaction changed, under every key that they have or had, before the call
 // that committed it returns. It implements txhooks.Subscriber.
 func (rt *runtime) Ended(ctx context.Context, o txhooks.Outcome, changes txhooks.Changes) (pending int) {
-	if o == txhooks.RolledBack {
+	steps := protocol.After(protocol.Mode{}, o)
+	if len(steps) == 0 {
 		return 0
 	}
 	if o == txhooks.InDoubt {
 		rt.stats.inDoubt.Add(1)
-		rt.again(ctx, changes)
 	}
-	for keys := range rt.keysOf(ctx, changes) {
-		pending = rt.nodes.invalidate(ctx, keys)
+	for _, step := range steps {
+		switch step {
+		case protocol.InvalidateAgain:
+			rt.again(ctx, changes)
+		case protocol.Invalidate:
+			for keys := range rt.keysOf(ctx, changes) {
+				pending = rt.nodes.invalidate(ctx, keys)
+			}
+		}
 	}
 	rt.unread(ctx, changes)
 	if !rt.registry.settled(ctx) {

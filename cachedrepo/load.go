@@ -6,6 +6,9 @@ import (
 	"fmt"
 	"runtime/debug"
 	"sync"
+
+	"github.com/asidego/aside/cachedrepo/internal/protocol"
+	"github.com/asidego/aside/cachedrepo/store"
 )
 
 // ErrOverload is the error of a load for which no slot of Config.MaxLoads came free in time: the database is the
@@ -29,7 +32,7 @@ func (fs *flights) start(f *flight, load func(ctx context.Context) *result, afte
 func (fs *flights) queue(ctx context.Context, key string, load func(ctx context.Context) *result) *flight {
 	fs.mu.Lock()
 	defer fs.mu.Unlock()
-	if f := fs.unsent[key]; f != nil {
+	if f := fs.unsent[key]; f != nil && protocol.Joins(store.Token{}, f.token, !f.queued) {
 		f.waiters++
 		return f
 	}

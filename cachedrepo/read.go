@@ -6,6 +6,7 @@ import (
 	"math/rand/v2"
 	"time"
 
+	"github.com/asidego/aside/cachedrepo/internal/protocol"
 	"github.com/asidego/aside/cachedrepo/store"
 	"github.com/asidego/aside/internal/faultpoint"
 	"github.com/asidego/aside/model"
@@ -24,8 +25,6 @@ type read struct {
 
 	until time.Time     // the end of the time that this read may spend on the store
 	left  time.Duration // what was left of it when the lease was granted
-
-	yields bool // the value found last is a newer version's, which keeps the key
 
 	buf   [1]model.Datum // of data, if that is one value
 	first *firstLook     // nil: each look makes its own
@@ -64,20 +63,11 @@ func (r *read) into(ctx context.Context, dst any) (hit bool, err error) {
 		if err != nil {
 			break
 		}
-		var seen []byte
-		if reply.State == store.Value {
-			usable, err := r.open(ctx, reply.Value, dst)
-			if usable {
-				return true, err
-			}
-			if r.yields {
-				break
-			}
-			seen = reply.Value
-		}
-		if reply.State == store.Value || reply.State == store.Absent {
+		verdict, rowErr := r.open(ctx, reply, dst)
+		move := protocol.Looked(reply.State, verdict)
+		if move == protocol.Acquire || move == protocol.TakeOver {
 			var f *flight
-			if reply, f, err = r.acquire(ctx, seen); err != nil {
+			if reply, f, err = r.acquire(ctx, move, reply.Value); err != nil {
 				break
 			}
 			if f != nil {
@@ -87,33 +77,42 @@ func (r *read) into(ctx context.Context, dst any) (hit bool, err error) {
 				}
 				continue
 			}
-			if reply.State == store.Value {
-				if usable, err := r.open(ctx, reply.Value, dst); usable {
-					return true, err
-				}
-				continue
+			verdict, rowErr = r.open(ctx, reply, dst)
+			if move = protocol.Acquired(reply, store.Token{}, verdict); move == protocol.TakeOver {
+				continue // look again first
 			}
 		}
-		if reply.State != store.Lease {
-			r.c.stats.guarded.Add(1)
-			break
+		var f *flight
+		if move == protocol.Share {
+			f = r.c.flights.join(reply.Token)
+			move = protocol.Held(f != nil, f == nil && r.patient(reply.Token))
 		}
-		if f := r.c.flights.join(reply.Token); f != nil {
+		switch move {
+		case protocol.Return:
+			return true, rowErr
+		case protocol.Share:
 			r.c.stats.shared.Add(1)
 			done, err := r.finish(ctx, f, dst, false)
 			if done {
 				return false, err
 			}
 			continue
+		case protocol.Wait:
+			again, err := r.waitFor(ctx, reply.Token, &waitUntil)
+			if err != nil {
+				return false, err
+			}
+			if again {
+				continue
+			}
 		}
-		again, err := r.waitFor(ctx, reply.Token, &waitUntil)
-		if err != nil {
-			return false, err
-		}
-		if !again {
+		switch reply.State {
+		case store.Lease:
 			r.c.stats.leased.Add(1)
-			break
+		case store.Intent, store.Generation:
+			r.c.stats.guarded.Add(1)
 		}
+		break
 	}
 	if err := ctx.Err(); err != nil {
 		return false, err
@@ -137,9 +136,9 @@ func (r *read) look(ctx context.Context) (store.Reply, error) {
 	})
 }
 
-// acquire asks for the lease, over the value seen if there is one. It returns the flight that was started if the lease was
+// acquire asks for the lease; as TakeOver, over the value seen. It returns the flight that was started if the lease was
 // given, else what the key holds.
-func (r *read) acquire(ctx context.Context, seen []byte) (store.Reply, *flight, error) {
+func (r *read) acquire(ctx context.Context, move protocol.Move, seen []byte) (store.Reply, *flight, error) {
 	var started *flight
 	reply, err := r.c.acquires.do(ctx, r.key, new(round), func() (store.Reply, error) {
 		epoch, f := r.acc.epoch(), r.c.flights.leased(ctx, nil)
@@ -150,14 +149,14 @@ func (r *read) acquire(ctx context.Context, seen []byte) (store.Reply, *flight, 
 			}
 		}()
 		op := store.Op{Kind: store.Acquire, Key: r.key, Token: f.token, TTL: r.c.leaseTime()}
-		if seen != nil {
+		if move == protocol.TakeOver {
 			op.Kind, op.Value = store.AcquireOver, seen
 		}
 		reply, err := r.ask(ctx, "acquire", []store.Op{op}, make([]store.Reply, 1))
 		if err != nil && ctx.Err() != nil {
 			r.c.abandon(ctx, []settlement{{key: r.key, token: f.token}})
 		}
-		if err != nil || reply.State != store.Lease || reply.Token != f.token {
+		if err != nil || protocol.Acquired(reply, f.token, protocol.Unusable) != protocol.Load {
 			return reply, err
 		}
 		granted = true
@@ -194,26 +193,30 @@ func (r *read) ask(ctx context.Context, name string, ops []store.Op, replies []s
 	return replies[0], err
 }
 
-// open reads a value. usable is false if it may not be used; then it may be taken over.
-func (r *read) open(ctx context.Context, value []byte, dst any) (usable bool, err error) {
+// open reads the value of a reply, if it has one. err is the answer of a usable one.
+func (r *read) open(ctx context.Context, reply store.Reply, dst any) (v protocol.Verdict, err error) {
+	if reply.State != store.Value {
+		return protocol.Unusable, nil
+	}
 	t := r.acc.table
-	e, err := openEnvelope(r.key, value, r.acc.epoch(), t.codec.fingerprint)
+	e, err := openEnvelope(r.key, reply.Value, r.acc.epoch(), t.codec.fingerprint)
 	if err == nil && e.flags&flagAbsent == 0 {
 		err = t.codec.decode(e.payload, dst)
 	}
 	if err == nil {
 		r.c.stats.hits.Add(1)
 		if e.flags&flagAbsent != 0 {
-			return true, r.c.opts.absent(r.at, e.flags)
+			return protocol.Usable, r.c.opts.absent(r.at, e.flags)
 		}
-		return true, nil
+		return protocol.Usable, nil
 	}
 	r.c.unusable(ctx, t, err)
-	if r.yields = errors.Is(err, errFingerprint) && e.build > r.c.cfg.Build && t.older.yields(); r.yields {
-		r.c.stats.older.Add(1)
-	}
 	zero(dst)
-	return false, nil
+	if errors.Is(err, errFingerprint) && e.build > r.c.cfg.Build && t.older.yields() {
+		r.c.stats.older.Add(1)
+		return protocol.Newer, nil
+	}
+	return protocol.Unusable, nil
 }
 
 // finish waits for a flight. done is false if it came to nothing and the read must start again.
@@ -256,13 +259,13 @@ func (r *read) linger(ctx context.Context, f *flight) {
 	}
 }
 
-// waitFor waits a moment for another process to finish its load, and tells whether it is worth looking again. A lease
-// that was once waited for in vain is not waited for again: its holder is slow, or dead.
+// patient tells whether a lease of another process is worth waiting for. One that was once waited for in vain is not: its
+// holder is slow, or dead.
+func (r *read) patient(lease store.Token) bool { return r.c.cfg.Wait >= 0 && !r.c.vain.has(lease) }
+
+// waitFor waits a moment for another process to finish its load, and tells whether it is worth looking again.
 func (r *read) waitFor(ctx context.Context, lease store.Token, until *time.Time) (again bool, err error) {
 	c := r.c
-	if c.cfg.Wait < 0 || c.vain.has(lease) {
-		return false, nil
-	}
 	end := time.Now().Add(c.cfg.Wait)
 	if until.IsZero() {
 		*until = end

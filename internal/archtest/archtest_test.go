@@ -57,6 +57,12 @@ var rules = []rule{
 		"it judges a table by what database/sql shows of the catalog, and knows neither cache nor driver",
 	},
 	{
+		[]string{"cachedrepo/internal/protocol", "cachedrepo/internal/modelcheck"},
+		[]string{"cachedrepo/store", "cachedrepo/internal/protocol", "txhooks"},
+		nil,
+		"what is decided and what is searched is pure: no rows, no servers, no clock",
+	},
+	{
 		[]string{"cachedrepo/check"},
 		[]string{"model", "cachedrepo/finding", "cachedrepo/internal/catalog"},
 		nil,
@@ -117,7 +123,7 @@ var rules = []rule{
 	},
 	{
 		[]string{"cachedrepo"},
-		[]string{"model", "txhooks", "repo", "cachedrepo/store", "cachedrepo/finding", "cachedrepo/internal/catalog", "internal/faultpoint"},
+		[]string{"model", "txhooks", "repo", "cachedrepo/store", "cachedrepo/finding", "cachedrepo/internal/...", "internal/faultpoint"},
 		[]string{"github.com/fxamacker/cbor/v2"},
 		"the protocol runs on any store.Store: a Redis client here would bind every user to it",
 	},
