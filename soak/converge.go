@@ -1,0 +1,92 @@
+package soak
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+	"time"
+
+	"github.com/asidego/aside/model"
+)
+
+// converge checks P2 and P4 when all is quiet: a process that took no part reads every register through the cache until it
+// is right and comes from the store. It must be right at once, unless one whose answer is not known wrote it, or one that
+// died before its invalidations went out.
+func (r *run) converge(h *history) (wrong []violation, took time.Duration, err error) {
+	began := now()
+	left := make(map[string]bool)
+	for reg := range h.order {
+		for _, v := range h.order[reg] {
+			if v.write == nil {
+				continue
+			}
+			_, dead := r.died[v.spawn]
+			left[reg] = left[reg] || v.outcome != committed || v.pending && dead
+		}
+	}
+	for reg, versions := range h.order {
+		last := versions[len(versions)-1]
+		want, from := last.val, began
+		if last.write != nil {
+			from = last.call
+		}
+		for {
+			got, hit, err := r.audit(reg)
+			if err != nil {
+				return nil, 0, fmt.Errorf("the auditor reads %s: %w", reg, err)
+			}
+			waited := since(began)
+			if got == want {
+				if hit {
+					break
+				}
+				// A lease that a dead reader left, or an intent, is in the way for its time.
+				if waited > r.cfg.Mode.cached() {
+					wrong = append(wrong, violation{Property: "P4", Reg: reg, From: began, To: now(), Text: "cannot be cached"})
+					break
+				}
+				continue
+			}
+			took = waited
+			limit := time.Duration(0)
+			if left[reg] {
+				limit = r.cfg.Mode.repaired()
+			}
+			if waited > limit {
+				wrong = append(wrong, violation{
+					Property: "P2", Reg: reg, From: from, To: now(),
+					Text: fmt.Sprintf("the cache says %s, the database %s, %s after all was quiet", number(got), number(want), waited.Round(time.Millisecond)),
+				})
+				break
+			}
+			time.Sleep(5 * time.Millisecond)
+		}
+	}
+	return wrong, took, nil
+}
+
+// cached is how long a key may stay uncached that nobody writes.
+func (m Mode) cached() time.Duration { return loadTimeout + 3*time.Second }
+
+// audit reads a register through the cache.
+func (r *run) audit(reg string) (val int64, hit bool, err error) {
+	ctx, cancel := context.WithTimeout(context.Background(), patience)
+	defer cancel()
+	ctx, asked := watchHit(ctx)
+	var rec item
+	kind, rest, _ := strings.Cut(reg, " ")
+	if kind == "id" {
+		var id int64
+		if _, err := fmt.Sscan(rest, &id); err != nil {
+			return 0, false, err
+		}
+		rec, err = r.auditor.items.Find(ctx, id)
+	} else {
+		rec, err = r.auditor.items.FindBy(ctx, r.auditor.table.bySKU.Eq(rest))
+	}
+	if errors.Is(err, model.ErrNotFound) {
+		return 0, *asked, nil
+	}
+	return rec.Val, *asked, err
+}
