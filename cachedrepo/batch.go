@@ -104,7 +104,7 @@ func (b *share[T]) fromStore(ctx context.Context, items []*item[T]) (hits int) {
 				it.held = reply.Token
 			default:
 				if reply.State != store.Value {
-					c.stats.guarded.Add(1)
+					b.acc.table.guarded.Add(1)
 				}
 			}
 		}
@@ -176,6 +176,10 @@ func (b *share[T]) acquire(ctx context.Context, missing []*item[T]) {
 			}
 		case protocol.Share:
 			it.held = replies[i].Token
+		default:
+			if replies != nil && replies[i].State == store.Intent { // a writer came in between
+				b.acc.table.guarded.Add(1)
+			}
 		}
 	}
 	b.acquire(ctx, foreign)

@@ -72,6 +72,8 @@ type Config struct {
 	// way round. A number that grows with each build, such as its time in Unix seconds. 0: the time of the commit, as the Go
 	// tool notes it in the binary; if it did not, versions take over each other's entries.
 	Build uint32
+	// Strict is for tables with model.Spec.Strict.
+	Strict StrictConfig
 	// Logger is told of the first of each kind of trouble. Keys and values appear at Debug only. nil: slog.Default().
 	Logger *slog.Logger
 }
@@ -93,6 +95,7 @@ type runtime struct {
 	stats    counters
 	nodes    *nodes
 	registry *registry // nil: Config.Registry is off
+	strict   *strict   // nil: no table is
 	lookups  *rounds
 	acquires *rounds
 	flights  *flights
@@ -109,6 +112,8 @@ type table struct {
 	codec    *codec
 	accesses []*access // those that name one row
 	fills    onceMore  // how many fills have been compared with what they came from
+
+	guarded atomic.Uint64 // reads that found an intent
 
 	known atomic.Bool // the database's catalog has been read
 	older older       // how many entries of a newer version have been found
@@ -175,7 +180,11 @@ func New(db *txhooks.DB, s store.Store, cfg Config) (*Cache, error) {
 		}
 	}
 	rt.nodes = newNodes(rt)
+	rt.strict = newStrict(rt)
 	if err := rt.checkStore(); err != nil {
+		return nil, err
+	}
+	if err := rt.checkEviction(); err != nil {
 		return nil, err
 	}
 	if err := rt.checkCatalog(); err != nil {
@@ -260,7 +269,9 @@ func (cfg Config) withDefaults() (Config, error) {
 	if cfg.Build == 0 {
 		cfg.Build = stampedBuild()
 	}
-	return cfg, nil
+	var err error
+	cfg.Strict, err = cfg.Strict.withDefaults()
+	return cfg, err
 }
 
 func (rt *runtime) add(rel *model.Relation) error {

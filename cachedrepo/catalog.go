@@ -159,6 +159,7 @@ func (c *Cache) Check(ctx context.Context) (finding.List, error) {
 	}); ok {
 		list = append(list, s.Inspect(ctx)...)
 	}
+	list = append(list, c.evictions()...)
 	c.catalog.mu.Lock()
 	found, err := c.readCatalog(ctx)
 	c.catalog.mu.Unlock()

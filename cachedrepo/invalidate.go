@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/asidego/aside/cachedrepo/internal/protocol"
+	"github.com/asidego/aside/cachedrepo/store"
 	"github.com/asidego/aside/model"
 	"github.com/asidego/aside/txhooks"
 )
@@ -16,14 +17,34 @@ var _ txhooks.Subscriber = (*runtime)(nil)
 // Ended ends the entries of all rows that a transaction changed, under every key that they have or had, before the call
 // that committed it returns. It implements txhooks.Subscriber.
 func (rt *runtime) Ended(ctx context.Context, o txhooks.Outcome, changes txhooks.Changes) (pending int) {
-	steps := protocol.After(protocol.Mode{}, o)
-	if len(steps) == 0 {
+	w := rt.strict.end(changes.ID())
+	switch o {
+	case txhooks.RolledBack:
+		if w != nil {
+			w.withdraw(ctx)
+		}
 		return 0
-	}
-	if o == txhooks.InDoubt {
+	case txhooks.InDoubt:
 		rt.stats.inDoubt.Add(1)
+		if w != nil {
+			w.leave()
+		}
 	}
-	for _, step := range steps {
+	if w != nil && o == txhooks.Committed {
+		pending = w.release(ctx)
+	} else {
+		pending = rt.drop(ctx, o, changes)
+	}
+	rt.unread(ctx, changes)
+	if !rt.registry.settled(ctx) {
+		pending += changes.Len()
+	}
+	return pending
+}
+
+// drop is what follows in default mode. In doubt it is right for strict tables as well: it leaves intents alone.
+func (rt *runtime) drop(ctx context.Context, o txhooks.Outcome, changes txhooks.Changes) (pending int) {
+	for _, step := range protocol.After(protocol.Mode{}, o) {
 		switch step {
 		case protocol.InvalidateAgain:
 			rt.again(ctx, changes)
@@ -33,10 +54,6 @@ func (rt *runtime) Ended(ctx context.Context, o txhooks.Outcome, changes txhooks
 			}
 		}
 	}
-	rt.unread(ctx, changes)
-	if !rt.registry.settled(ctx) {
-		pending += changes.Len()
-	}
 	return pending
 }
 
@@ -45,20 +62,44 @@ func (rt *runtime) Ended(ctx context.Context, o txhooks.Outcome, changes txhooks
 // already seen within one chunk only. To invalidate one twice is no mistake.
 func (rt *runtime) keysOf(ctx context.Context, changes txhooks.Changes) iter.Seq[[]string] {
 	return func(yield func([]string) bool) {
+		var keys []string
+		for ops := range rt.opsOf(changes, invalidation, func(rel *model.Relation) { rt.foreign(ctx, rel) }) {
+			keys = keys[:0]
+			for i := range ops {
+				keys = append(keys, ops[i].Key)
+			}
+			if !yield(keys) {
+				return
+			}
+		}
+	}
+}
+
+// opsOf is keysOf with an operation on each key: what, with the key put in. Tables for which what returns false are left
+// out, and unknown, if not nil, is told of those that are not in Config.Tables. Two calls with the same what yield the same
+// chunks.
+func (rt *runtime) opsOf(changes txhooks.Changes, what func(t *table) (store.Op, bool), unknown func(rel *model.Relation)) iter.Seq[[]store.Op] {
+	return func(yield func([]store.Op) bool) {
 		n := min(chunk, 4*changes.Len())
-		keys, seen := make([]string, 0, n), make(map[string]struct{}, n)
+		ops, seen := make([]store.Op, 0, n), make(map[string]struct{}, n)
 		var buf [4]model.Datum
 		for ch := range changes.All() {
 			t := rt.tables[ch.Relation]
 			if t == nil {
-				rt.foreign(ctx, ch.Relation)
+				if unknown != nil {
+					unknown(ch.Relation)
+				}
 				continue
 			}
-			if len(keys)+2*len(t.accesses) > chunk { // what a row was and is belongs together: most keys are in both
-				if !yield(keys) {
+			op, ok := what(t)
+			if !ok {
+				continue
+			}
+			if len(ops)+2*len(t.accesses) > chunk { // what a row was and is belongs together: most keys are in both
+				if !yield(ops) {
 					return
 				}
-				keys = keys[:0]
+				ops = ops[:0]
 				clear(seen)
 			}
 			for _, a := range t.accesses {
@@ -70,20 +111,22 @@ func (rt *runtime) keysOf(ctx context.Context, changes txhooks.Changes) iter.Seq
 					if model.HasNull(data) {
 						continue
 					}
-					k := a.key(data)
-					if _, ok := seen[k]; ok {
+					op.Key = a.key(data)
+					if _, ok := seen[op.Key]; ok {
 						continue
 					}
-					seen[k] = struct{}{}
-					keys = append(keys, k)
+					seen[op.Key] = struct{}{}
+					ops = append(ops, op)
 				}
 			}
 		}
-		if len(keys) > 0 {
-			yield(keys)
+		if len(ops) > 0 {
+			yield(ops)
 		}
 	}
 }
+
+func invalidation(*table) (store.Op, bool) { return store.Op{Kind: store.Invalidate}, true }
 
 func (rt *runtime) foreign(ctx context.Context, rel *model.Relation) {
 	rt.stats.unknown.Add(1)

@@ -34,7 +34,7 @@ type nodes struct {
 
 	mu       sync.Mutex // guards all below, and mending of each node
 	byName   map[string]*node
-	pending  map[string]struct{}
+	pending  map[string]owed
 	sending  map[string]int // taken from pending by calls that are out
 	overflow time.Time      // until then no server is trusted: more was pending than could be kept
 	losses   uint64         // how often that happened
@@ -73,7 +73,7 @@ var errAway = errors.New("aside: the store is away")
 
 func newNodes(rt *runtime) *nodes {
 	n := &nodes{
-		rt: rt, byName: make(map[string]*node), pending: make(map[string]struct{}), sending: make(map[string]int),
+		rt: rt, byName: make(map[string]*node), pending: make(map[string]owed), sending: make(map[string]int),
 		logged: make(map[string]bool), after: time.After,
 	}
 	if s, ok := rt.store.(store.Sharded); ok && s.Node(rt.probeKey(0)) != "" {
@@ -181,7 +181,7 @@ func (n *nodes) do(ctx, caller context.Context, at *node, op string, ops []store
 	if refused {
 		n.rt.stats.storeRefused.Add(1)
 	}
-	writes := op == "invalidate" || op == "probe"
+	writes := op == "invalidate" || op == "probe" || op == "release"
 	if errors.Is(err, store.ErrFull) && !writes {
 		return err
 	}
@@ -192,7 +192,8 @@ func (n *nodes) do(ctx, caller context.Context, at *node, op string, ops []store
 	if failures == 1 {
 		n.failing.Add(1)
 	}
-	if failures >= threshold || refused || op == "probe" {
+	// Who waits for an intent holds row locks, and others wait for these in line: they must not all wait for a dead server.
+	if failures >= threshold || refused || op == "probe" || op == "intend" {
 		n.mu.Lock()
 		n.suspect(at)
 		n.mu.Unlock()
@@ -207,7 +208,7 @@ func wrote(ops []store.Op, replies []store.Reply) bool {
 		return reply.State == store.Lease && reply.Token == op.Token
 	case store.Fill:
 		return !reply.Refused
-	case store.Invalidate:
+	case store.Invalidate, store.Intend, store.Release:
 		return true
 	}
 	return false

@@ -3,6 +3,8 @@ package cachedrepo
 import (
 	"context"
 	"iter"
+	"slices"
+	"sync"
 	"time"
 
 	"github.com/asidego/aside/cachedrepo/store"
@@ -10,26 +12,65 @@ import (
 )
 
 // invalidate ends the values and leases at keys, or keeps them pending. It returns how many are pending now.
+func (n *nodes) invalidate(ctx context.Context, keys []string) int {
+	return n.end(ctx, invalidations(keys), nil)
+}
+
+// end ends the values and leases at the keys of ops, which are Invalidate, or Release and Intend of a strict writer's token,
+// or keeps them pending. It returns how many are pending now. heard is told the answers to each call that was answered, one
+// after the other; nil: nobody.
 //
 // The order matters: a write whose invalidation fails makes its keys pending *before* it returns, so that a read of this
 // process that starts later does not ask a server that still has the old row (P1). Other processes have no reason to do
 // the same until their watch finds out; for them P1 ends with the report that says "pending".
-func (n *nodes) invalidate(ctx context.Context, keys []string) int {
-	if len(keys) > 0 {
-		together(split(n, keys, itself), func(g group[string]) {
-			for keys := g.of; len(keys) > 0; {
-				part := keys[:min(chunk, len(keys))]
-				if !n.asked(g.at) || n.send(ctx, g.at, "invalidate", part) != nil {
-					n.keep(g.at, keys)
+//
+// A Release that fails leaves the token, and everybody who asks the store is sent to the database until its deadline. It is
+// kept pending all the same, as a Release: should the token have been lost before COMMIT, it is what ends an old row; and an
+// invalidation in its place would leave the token.
+func (n *nodes) end(ctx context.Context, ops []store.Op, heard func(ops []store.Op, replies []store.Reply)) int {
+	if len(ops) > 0 {
+		var mu sync.Mutex
+		together(split(n, ops, keyOf), func(g group[store.Op]) {
+			for ops := g.of; len(ops) > 0; {
+				part := ops[:min(chunk, len(ops))]
+				var replies []store.Reply
+				err := errAway
+				if n.asked(g.at) {
+					replies, err = n.send(ctx, g.at, "invalidate", part)
+				}
+				if err != nil {
+					n.keep(g.at, ops)
 					return
 				}
 				faultpoint.At(faultpoint.InPost)
-				keys = keys[len(part):]
-				n.rt.stats.invalidated.Add(uint64(len(part)))
+				ops = ops[len(part):]
+				n.count(part)
+				if heard != nil {
+					mu.Lock()
+					heard(part, replies)
+					mu.Unlock()
+				}
 			}
 		})
 	}
 	return n.waiting()
+}
+
+func keyOf(op store.Op) string { return op.Key }
+
+// count counts what was done.
+func (n *nodes) count(ops []store.Op) {
+	var released, invalidated uint64
+	for i := range ops {
+		switch ops[i].Kind {
+		case store.Release:
+			released++
+		case store.Invalidate:
+			invalidated++
+		}
+	}
+	n.rt.stats.released.Add(released)
+	n.rt.stats.invalidated.Add(invalidated)
 }
 
 func itself(key string) string { return key }
@@ -44,10 +85,11 @@ func (n *nodes) asked(at *node) bool {
 	return n.closed
 }
 
-func (n *nodes) send(ctx context.Context, at *node, op string, keys []string) error {
+func (n *nodes) send(ctx context.Context, at *node, name string, ops []store.Op) ([]store.Reply, error) {
 	call, cancel := context.WithTimeout(ctx, n.rt.cfg.WriteTimeout)
 	defer cancel()
-	return n.do(call, ctx, at, op, invalidations(keys), make([]store.Reply, len(keys)))
+	replies := make([]store.Reply, len(ops))
+	return replies, n.do(call, ctx, at, name, ops, replies)
 }
 
 func invalidations(keys []string) []store.Op {
@@ -58,26 +100,40 @@ func invalidations(keys []string) []store.Op {
 	return ops
 }
 
-// keep notes keys as pending and ends the trust in the server that should have taken them, before it returns.
-func (n *nodes) keep(at *node, keys []string) {
+// owed is what a pending key waits for: to be invalidated, or, if there are any, that these tokens are released. A Release
+// does what an Invalidate does, so that a key that owes both owes the former alone.
+type owed []store.Token
+
+// maxOwed bounds the tokens that one key owes. Those above it end with their deadline.
+const maxOwed = 16
+
+// owe notes an operation. n.mu is held.
+func (n *nodes) owe(op *store.Op) {
+	tokens := n.pending[op.Key]
+	if op.Kind == store.Release && len(tokens) < maxOwed && !slices.Contains(tokens, op.Token) {
+		tokens = append(tokens, op.Token)
+	}
+	n.pending[op.Key] = tokens
+}
+
+// keep notes ops as pending and ends the trust in the server that should have taken them, before it returns.
+func (n *nodes) keep(at *node, ops []store.Op) {
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	at = n.current(at)
 	at.kept.Add(1)
-	for i, k := range keys {
-		if _, known := n.pending[k]; known {
-			continue
-		}
-		if n.closed {
+	for i := range ops {
+		_, known := n.pending[ops[i].Key]
+		if !known && n.closed {
 			n.rt.stats.givenUp.Add(1)
 			continue
 		}
-		if len(n.pending)+len(n.sending) >= n.rt.cfg.MaxPending {
-			n.rt.stats.givenUp.Add(uint64(len(keys) - i))
+		if !known && len(n.pending)+len(n.sending) >= n.rt.cfg.MaxPending {
+			n.rt.stats.givenUp.Add(uint64(len(ops) - i))
 			n.lose()
 			break
 		}
-		n.pending[k] = struct{}{}
+		n.owe(&ops[i])
 	}
 	n.suspect(at)
 }
@@ -123,7 +179,7 @@ func (n *nodes) leave(keys []string) {
 			n.rt.stats.givenUp.Add(1)
 			continue
 		}
-		n.pending[k] = struct{}{}
+		n.owe(&store.Op{Key: k})
 	}
 }
 
@@ -133,7 +189,8 @@ func (n *nodes) leave(keys []string) {
 // What is pending for others gets its probers here: a key may have moved to a server that nobody has had a reason to
 // probe. So there is always a prober for each pending key, for each prober looks before it ends, and a key that moves after
 // that moves away from a server whose prober has not ended.
-func (n *nodes) take(at *node) (keys []string) {
+func (n *nodes) take(at *node) (ops []store.Op) {
+	var keys []string
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	if n.only == nil {
@@ -166,27 +223,35 @@ func (n *nodes) take(at *node) (keys []string) {
 		}
 	}
 	for _, k := range keys {
+		tokens := n.pending[k]
+		if len(tokens) == 0 {
+			ops = append(ops, store.Op{Kind: store.Invalidate, Key: k})
+		}
+		for _, token := range tokens {
+			ops = append(ops, store.Op{Kind: store.Release, Key: k, Token: token})
+		}
+		n.sending[k] += max(1, len(tokens))
 		delete(n.pending, k)
-		n.sending[k]++
 	}
-	return keys
+	return ops
 }
 
-// sent notes what became of keys that were taken.
-func (n *nodes) sent(keys []string, err error) {
+// sent notes what became of operations that were taken.
+func (n *nodes) sent(ops []store.Op, err error) {
 	n.mu.Lock()
 	defer n.mu.Unlock()
-	for _, k := range keys {
+	for i := range ops {
+		k := ops[i].Key
 		if n.sending[k]--; n.sending[k] <= 0 {
 			delete(n.sending, k)
 		}
 		if err != nil {
-			n.pending[k] = struct{}{}
+			n.owe(&ops[i])
 		}
 	}
 	if err == nil {
-		n.rt.stats.invalidated.Add(uint64(len(keys)))
-		n.rt.stats.replayed.Add(uint64(len(keys)))
+		n.count(ops)
+		n.rt.stats.replayed.Add(uint64(len(ops)))
 	}
 	n.judge()
 }

@@ -44,16 +44,16 @@ func (n *nodes) probe(at *node) {
 // flush sends a server what is pending for it, chunk by chunk, and an invalidation of a key that nobody uses.
 func (n *nodes) flush(ctx context.Context, at *node) error {
 	for {
-		keys := n.take(at)
-		if len(keys) == 0 {
+		ops := n.take(at)
+		if len(ops) == 0 {
 			break
 		}
-		for len(keys) > 0 {
-			part := keys[:min(chunk, len(keys))]
-			keys = keys[len(part):]
+		for len(ops) > 0 {
+			part := ops[:min(chunk, len(ops))]
+			ops = ops[len(part):]
 			err := n.replay(ctx, part)
 			if n.sent(part, err); err != nil {
-				n.sent(keys, err)
+				n.sent(ops, err)
 				return err
 			}
 		}
@@ -62,14 +62,14 @@ func (n *nodes) flush(ctx context.Context, at *node) error {
 	if !found {
 		return nil // it has no keys any more
 	}
-	return n.replay(ctx, []string{key})
+	return n.replay(ctx, invalidations([]string{key}))
 }
 
 // replay does not keep the score: failures of a server that is away are no news.
-func (n *nodes) replay(ctx context.Context, keys []string) error {
+func (n *nodes) replay(ctx context.Context, ops []store.Op) error {
 	call, cancel := context.WithTimeout(ctx, n.rt.cfg.WriteTimeout)
 	defer cancel()
-	return n.rt.store.Do(call, invalidations(keys), make([]store.Reply, len(keys)))
+	return n.rt.store.Do(call, ops, make([]store.Reply, len(ops)))
 }
 
 // restore trusts a server again, unless something became pending because of it since kept was read.

@@ -110,7 +110,7 @@ func (r *read) into(ctx context.Context, dst any) (hit bool, err error) {
 		case store.Lease:
 			r.c.stats.leased.Add(1)
 		case store.Intent, store.Generation:
-			r.c.stats.guarded.Add(1)
+			r.acc.table.guarded.Add(1)
 		}
 		break
 	}

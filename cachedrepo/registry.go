@@ -95,6 +95,15 @@ func (rt *runtime) register() error {
 	for _, a := range rt.accesses {
 		a.declares = a.spelling() + private
 		r.declares = append(r.declares, a.declares)
+		if a.table.rel.Strict {
+			// A process that does not know the table for strict writes without intents, and then what is promised of its reads does
+			// not hold. So a strict process declares two things, that it invalidates the index and that it does so strictly, and
+			// serves it while all others declare the latter; one that knows of no strict mode asks for the former alone. While
+			// the table is made strict by a rolling deploy, the old processes thus go on as they were, and the new ones read the
+			// database until the last old one has gone. What the old ones have stored is of another epoch, and not used.
+			a.declares += " strict"
+			r.declares = append(r.declares, a.declares)
+		}
 		a.unserve(unservedRegistry, true)
 	}
 	slices.Sort(r.declares)

@@ -161,7 +161,7 @@ func (n *nodes) retire(ctx context.Context, s store.Scanner, prefixes []string) 
 		together(groups, func(g group[string]) {
 			for keys := g.of; len(keys) > 0; {
 				part := keys[:min(chunk, len(keys))]
-				if err := n.send(ctx, g.at, "invalidate", part); err != nil {
+				if _, err := n.send(ctx, g.at, "invalidate", invalidations(part)); err != nil {
 					errs[at[g.at]] = err
 					return
 				}

@@ -30,7 +30,7 @@ type Stats struct {
 	Maintained    uint64 // reads of an index that another process does not invalidate, see Config.Registry
 	Unheard       uint64 // reads of an index while the registry could not be read
 	Leased        uint64 // reads that found another process loading, and did not see it finish
-	Guarded       uint64 // reads that found a writer's intent
+	Guarded       uint64 // reads that found a writer's intent, see GuardedReads
 	Distrusted    uint64 // reads while the store was away or invalidations were pending
 
 	CatalogErrors  uint64 // times the database's catalog could not be read; tried again, see Config.Unchecked
@@ -43,14 +43,24 @@ type Stats struct {
 	Starved      uint64 // of these: the load's time was over, and the pool had no connection left: see docs/transactions.md
 
 	Invalidated uint64 // keys invalidated
-	Replayed    uint64 // of these: after the store had been away
-	Pending     uint64 // keys whose invalidation waits for the store now
+	Replayed    uint64 // of these and of Released: after the store had been away
+	Pending     uint64 // keys whose invalidation or release waits for the store now
 	GivenUp     uint64 // invalidations given up by Close or over Config.MaxPending
 	InDoubt     uint64 // transactions whose outcome is not known
 	Unspooled   uint64 // large transactions of this *sql.DB whose changes were kept in memory for want of a temporary file
 	Unread      uint64 // transactions of which not all changed rows are known: their temporary file could not be read
 	Unknown     uint64 // changes of tables that are not in Config.Tables
 	Opened      uint64 // times this process stopped asking the store
+
+	Intended      uint64 // intents placed by writes to strict tables, one a key
+	Released      uint64 // intents taken back
+	Renewed       uint64 // times that all intents of a transaction were renewed, as its COMMIT took long
+	Lost          uint64 // intents that had gone before they were released: reads may have gone back in time, see docs/strict.md
+	StrictRefused uint64 // writes that were rolled back because they could not place their intents
+	Unguarded     uint64 // writes that went on without all intents, by Config.Strict.OnAway
+	// GuardedReads are the reads that found a writer's intent, by table; nil: none. A table whose rows are always about to
+	// change is read from the database.
+	GuardedReads map[string]uint64
 
 	Registered     uint64 // times this process registered: more than one says that others took it for dead
 	RegistryErrors uint64 // heartbeats that failed
@@ -61,18 +71,21 @@ type counters struct {
 	hits, misses, shared, loads                           atomic.Uint64
 	fills, refused, expired, tooLarge, inexact, elsewhere atomic.Uint64
 	damaged, fingerprint, epoch, older                    atomic.Uint64
-	inTransaction, bypassed, leased, guarded, distrusted  atomic.Uint64
+	inTransaction, bypassed, leased, distrusted           atomic.Uint64
 	storeErrors, storeRefused, loadErrors, starved        atomic.Uint64
 	catalogErrors, catalogRefused                         atomic.Uint64
 	invalidated, replayed, givenUp                        atomic.Uint64
 	inDoubt, unread, unknown, opened                      atomic.Uint64
 	maintained, unheard                                   atomic.Uint64
+	intended, released, renewed, lost                     atomic.Uint64
+	strictRefused, unguarded                              atomic.Uint64
 	registered, registryErrors, unregistered              atomic.Uint64
 }
 
 // Stats returns the counts. They are read one by one: a sum may be off by what happens meanwhile.
 func (c *Cache) Stats() Stats {
 	n := &c.stats
+	guarded, by := c.guardedReads()
 	return Stats{
 		Hits:          n.hits.Load(),
 		Misses:        n.misses.Load(),
@@ -91,7 +104,7 @@ func (c *Cache) Stats() Stats {
 		InTransaction: n.inTransaction.Load(),
 		Bypassed:      n.bypassed.Load(),
 		Leased:        n.leased.Load(),
-		Guarded:       n.guarded.Load(),
+		Guarded:       guarded,
 		Distrusted:    n.distrusted.Load(),
 		CatalogErrors: n.catalogErrors.Load(), CatalogRefused: n.catalogRefused.Load(),
 		StoreErrors:  n.storeErrors.Load(),
@@ -109,12 +122,35 @@ func (c *Cache) Stats() Stats {
 		Unknown:      n.unknown.Load(),
 		Opened:       n.opened.Load(),
 
+		Intended:      n.intended.Load(),
+		Released:      n.released.Load(),
+		Renewed:       n.renewed.Load(),
+		Lost:          n.lost.Load(),
+		StrictRefused: n.strictRefused.Load(),
+		Unguarded:     n.unguarded.Load(),
+		GuardedReads:  by,
+
 		Maintained:     n.maintained.Load(),
 		Unheard:        n.unheard.Load(),
 		Registered:     n.registered.Load(),
 		RegistryErrors: n.registryErrors.Load(),
 		Unregistered:   n.unregistered.Load(),
 	}
+}
+
+func (rt *runtime) guardedReads() (all uint64, by map[string]uint64) {
+	for rel, t := range rt.tables {
+		n := t.guarded.Load()
+		if n == 0 {
+			continue
+		}
+		if by == nil {
+			by = make(map[string]uint64)
+		}
+		by[rel.Name] = n
+		all += n
+	}
+	return all, by
 }
 
 // Observer has one optional func per kind of event. They are called by the goroutine that reads or writes and must not
@@ -124,7 +160,7 @@ type Observer struct {
 	// how long it took.
 	Read func(ctx context.Context, name string, hit bool, took time.Duration)
 	// Error tells of trouble that no caller hears of: op is get, acquire, fill, invalidate, probe, retire, enumerate, encode,
-	// decode, catalog, registry or identity.
+	// decode, catalog, registry, identity, intend, renew, release or strict.
 	Error func(ctx context.Context, op string, err error)
 }
 

@@ -43,7 +43,7 @@ func (n *nodes) ask() {
 		}
 		wait.Go(func() {
 			if key, found := n.unusedKey(at); found {
-				_ = n.send(n.ctx, at, "probe", []string{key})
+				_, _ = n.send(n.ctx, at, "probe", invalidations([]string{key}))
 				at.wrote.Store(false)
 				return
 			}

@@ -17,6 +17,7 @@ type Relation struct {
 	Version int       // position in Columns; -1: none
 	Scope   int       // position of the tenant column in Columns; -1: none
 	Filter  string
+	Strict  bool  // writers announce themselves before COMMIT
 	Images  []int // positions of the key's, the indexes' and the scope's columns in Columns: what an Image holds
 
 	// Immutable is true if a record has no memory that could change under another holder of the same record: strings and

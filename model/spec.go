@@ -34,7 +34,11 @@ type Spec[T any, K comparable] struct {
 	// key or an index: to arguments, to what statements ask for, and to cache keys, not to what is stored.
 	Canonical map[string]func(string) string
 
-	Strict bool // intents before COMMIT; reserved: NewTable refuses it in this version
+	// Strict has every write say before COMMIT, at each key of the rows it changes, that they are about to change: then no
+	// read of a cache returns the old row once any read has returned the new one. It costs a write one statement and one
+	// round trip to the cache server more, and by default a write fails while that server is away; see docs/strict.md. All
+	// processes that write need the same.
+	Strict bool
 }
 
 // Table is a checked Spec, immutable.

@@ -18,10 +18,7 @@ func NewTable[T any, K comparable](spec Spec[T, K]) (*Table[T, K], error) {
 	if !tableName.MatchString(name) {
 		return nil, fmt.Errorf("model: %q is not the name of a table", name)
 	}
-	rel := &Relation{Name: name, Record: reflect.TypeFor[T](), Filter: spec.Filter, Version: -1, Scope: -1}
-	if spec.Strict {
-		return nil, rel.errorf("Strict is not supported by this version")
-	}
+	rel := &Relation{Name: name, Record: reflect.TypeFor[T](), Filter: spec.Filter, Strict: spec.Strict, Version: -1, Scope: -1}
 	if strings.ContainsAny(spec.Filter, ";") || strings.Contains(spec.Filter, "--") {
 		return nil, rel.errorf("Filter %q is more than a condition", spec.Filter)
 	}

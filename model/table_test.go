@@ -152,8 +152,6 @@ func TestTableRefuses(t *testing.T) {
 	refuse("version email is string in user, not an integer", err)
 	_, err = NewTable(Spec[user, int64]{Name: "users", Key: "id", Indexes: Indexes[user]{nil}})
 	refuse("an index is nil", err)
-	_, err = NewTable(Spec[user, int64]{Name: "users", Key: "id", Strict: true})
-	refuse("not supported", err)
 	_, err = NewTable(Spec[user, *int64]{Name: "users", Key: "team_id"})
 	refuse("K is *int64", err)
 	_, err = NewTable(Spec[noTag, int64]{Name: "t", Key: "id"})

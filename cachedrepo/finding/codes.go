@@ -43,6 +43,7 @@ const (
 	RedisPolicy      = "redis-policy"
 	RedisWrites      = "redis-writes"
 	RedisClock       = "redis-clock"
+	StrictEviction   = "strict-eviction"
 )
 
 // Codes lists all kinds of finding, in the order in which docs/check.md explains them.
@@ -69,6 +70,7 @@ var Codes = []Code{
 	{Isolation, Note},
 	{RedisClient, Refuse},
 	{RedisRole, Refuse},
+	{StrictEviction, Refuse},
 	{RedisVersion, Warn},
 	{RedisWrites, Warn},
 	{RedisPolicy, Warn},

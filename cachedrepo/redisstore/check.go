@@ -120,7 +120,8 @@ func (s *Store) checkCluster(ctx context.Context, c *redis.ClusterClient) error 
 	const looks = 3
 	for look := range looks {
 		var mu sync.Mutex
-		var replica, policy string
+		var replica string
+		var policies []string
 		err := s.await(ctx, func() error {
 			return c.ForEachMaster(ctx, func(ctx context.Context, master *redis.Client) error {
 				role, p := roleOf(ctx, master), info(ctx, master, "memory", "maxmemory_policy")
@@ -129,8 +130,8 @@ func (s *Store) checkCluster(ctx context.Context, c *redis.ClusterClient) error 
 				if role == "slave" {
 					replica = master.Options().Addr
 				}
-				if policy == "" || strings.HasPrefix(p, "volatile-") || strings.HasPrefix(p, "allkeys-") && !strings.HasPrefix(policy, "volatile-") {
-					policy = p
+				if p != "" {
+					policies = append(policies, p)
 				}
 				return nil
 			})
@@ -138,8 +139,8 @@ func (s *Store) checkCluster(ctx context.Context, c *redis.ClusterClient) error 
 		if err != nil { // and goroutines may still be writing
 			return nil
 		}
-		if policy != "" {
-			s.policy(policy)
+		if len(policies) > 0 {
+			s.policy(policies...)
 		}
 		if replica == "" {
 			return nil
@@ -159,18 +160,36 @@ func roleOf(ctx context.Context, client redis.UniversalClient) string {
 	return info(ctx, client, "replication", "role")
 }
 
-// policy draws the conclusions from the eviction policy. Volatile policies take keys with an expiry only, and the nearest
-// to its end first (volatile-ttl): intents before anything else. The price of tokens without an expiry is that those of a
-// dead writer stay until somebody touches the key, a few dozen bytes each.
-func (s *Store) policy(policy string) {
-	s.persist.Store(strings.HasPrefix(policy, "volatile-"))
+// policy draws the conclusions from the eviction policies of the servers. Volatile policies take keys with an expiry only,
+// and the nearest to its end first (volatile-ttl): intents before anything else. The price of tokens without an expiry is
+// that those of a dead writer stay until somebody touches the key, a few dozen bytes each.
+//
+// volatile-ttl evicts tokens all the same if one process could not ask for the policy when it started.
+func (s *Store) policy(policies ...string) {
 	var warnings []string
-	if strings.HasPrefix(policy, "allkeys-") {
-		warnings = append(warnings, fmt.Sprintf("maxmemory-policy is %s: writers' tokens may be evicted, and strict mode loses its promise then; set a volatile-* policy, or noeviction", policy))
+	var evicts string
+	persist := false
+	for _, policy := range policies {
+		persist = persist || strings.HasPrefix(policy, "volatile-")
+		if strings.HasPrefix(policy, "allkeys-") {
+			evicts = "maxmemory-policy " + policy
+			warnings = []string{fmt.Sprintf("maxmemory-policy is %s: writers' tokens may be evicted, and strict mode loses its promise then; set a volatile-* policy, or noeviction", policy)}
+		}
+		if policy == "volatile-ttl" && evicts == "" {
+			evicts = "maxmemory-policy " + policy
+		}
 	}
+	s.persist.Store(persist)
 	s.mu.Lock()
-	s.server = warnings
+	s.server, s.evicts = warnings, evicts
 	s.mu.Unlock()
+}
+
+// EvictsTokens implements store.Evicting, with what the last Check has found.
+func (s *Store) EvictsTokens() (setting string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.evicts
 }
 
 // info is one field of INFO, empty if it is not to be had.

@@ -41,12 +41,14 @@ type Store struct {
 	mu       sync.Mutex
 	settings []string // of the client, found by New
 	server   []string // of the server, found by the last Check
+	evicts   string   // so was this
 }
 
 var (
-	_ store.Store   = (*Store)(nil)
-	_ store.Sharded = (*Store)(nil)
-	_ store.Scanner = (*Store)(nil)
+	_ store.Store    = (*Store)(nil)
+	_ store.Sharded  = (*Store)(nil)
+	_ store.Scanner  = (*Store)(nil)
+	_ store.Evicting = (*Store)(nil)
 )
 
 const (

@@ -19,3 +19,10 @@ type Scanner interface {
 	// everywhere, or if keys were moving between servers so that some may have been missed.
 	Scan(ctx context.Context, prefix string, yield func(keys []string) error) error
 }
+
+// Evicting is what a Store implements whose server may drop keys before their time.
+type Evicting interface {
+	// EvictsTokens names the setting of the server because of which it may drop writers' tokens. It is empty if it does not, and if
+	// the setting is not known.
+	EvictsTokens() (setting string)
+}
