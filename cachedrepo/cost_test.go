@@ -2,6 +2,7 @@ package cachedrepo_test
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"maps"
 	"net"
@@ -14,6 +15,7 @@ import (
 	"github.com/asidego/aside/cachedrepo"
 	"github.com/asidego/aside/cachedrepo/redisstore"
 	"github.com/asidego/aside/internal/testenv"
+	"github.com/asidego/aside/txhooks"
 )
 
 // What a call costs: round trips to the cache server as its client sends them, commands as the server counts them, and
@@ -188,6 +190,90 @@ func TestCost(t *testing.T) {
 			t.Errorf("%s: statements %v, want %v", want.name, statements, want.statements)
 		}
 	}
+}
+
+// What strict mode adds to a write: one statement, and one round trip before COMMIT. Reads cost what they cost, and so do
+// writes to tables that are not strict.
+func TestStrictCost(t *testing.T) {
+	t.Parallel()
+	s := newShop(t)
+	server := testenv.NewRedis(t)
+	client := server.Client(t)
+	trips := &roundTrips{}
+	client.AddHook(trips)
+	w := s.strictly(t, redisstore.New(client), server.Prefix(), cachedrepo.Config{})
+	ctx := t.Context()
+	p, q := s.insert(t, "A-1"), s.insert(t, "A-2")
+	w.reads(t, p.ID, "old")
+	w.rename(t, p.ID, "warm") // the scripts are known now
+
+	once := errors.New("changed my mind")
+	for _, want := range []struct {
+		name       string
+		call       func() error
+		trips      int
+		statements []string
+	}{
+		{"a miss", func() error { _, err := w.Find(ctx, q.ID); return err }, 3, []string{"SELECT"}},
+		{"a hit", func() error { _, err := w.Find(ctx, q.ID); return err }, 1, nil},
+		{"Insert", func() error { _, err := w.Insert(ctx, product{SKU: "I-1"}); return err }, 2, []string{"BEGIN", "INSERT", "DO", "COMMIT"}},
+		{"Modify", func() error { return renameIn(ctx, w, p.ID, "new") }, 2, []string{"BEGIN", "SELECT", "UPDATE", "DO", "COMMIT"}},
+		{"Delete", func() error { return w.Delete(ctx, q.ID) }, 2, []string{"BEGIN", "DELETE", "DO", "COMMIT"}},
+		{
+			"three writes in one transaction", func() error {
+				return w.db.Run(ctx, func(ctx context.Context) error {
+					for _, name := range []string{"a", "b", "c"} {
+						if err := renameIn(ctx, w, p.ID, name); err != nil {
+							return err
+						}
+					}
+					return nil
+				})
+			}, 2, []string{"BEGIN", "SELECT", "UPDATE", "SELECT", "UPDATE", "SELECT", "UPDATE", "DO", "COMMIT"},
+		},
+		{
+			"hand-written SQL", func() error {
+				return w.db.Run(ctx, func(ctx context.Context) error {
+					if err := txhooks.Touch(ctx, strictProducts.Row(p.ID)); err != nil {
+						return err
+					}
+					_, err := w.db.ExecContext(ctx, `UPDATE products SET name = 'd' WHERE id = $1`, p.ID)
+					return err
+				})
+			}, 2, []string{"BEGIN", "SELECT", "UPDATE", "DO", "SELECT", "COMMIT"},
+		},
+		{
+			"a rollback", func() error {
+				err := w.db.Run(ctx, func(ctx context.Context) error { return errors.Join(renameIn(ctx, w, p.ID, "e"), once) })
+				if errors.Is(err, once) {
+					return nil
+				}
+				return fmt.Errorf("not rolled back: %w", err)
+			}, 0, []string{"BEGIN", "SELECT", "UPDATE", "ROLLBACK"},
+		},
+		{
+			"reads and other tables in a transaction", func() error {
+				return w.db.Run(ctx, func(ctx context.Context) error {
+					if _, err := w.Find(ctx, p.ID); err != nil {
+						return err
+					}
+					_, err := w.db.ExecContext(ctx, `CREATE TABLE other (id int)`)
+					return err
+				})
+			}, 0, []string{"BEGIN", "SELECT", "CREATE", "COMMIT"},
+		},
+	} {
+		w.sent.take()
+		trips.take()
+		if err := want.call(); err != nil {
+			t.Fatalf("%s: %v", want.name, err)
+		}
+		got, statements := trips.take(), w.sent.take()
+		if len(got) != want.trips || !slices.Equal(statements, want.statements) {
+			t.Errorf("%s: round trips %v, want %d; statements %v, want %v", want.name, got, want.trips, statements, want.statements)
+		}
+	}
+	w.lostNothing(t)
 }
 
 // roundTrips notes what a client sends: each command, or each pipeline with its commands.

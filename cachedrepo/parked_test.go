@@ -1,6 +1,7 @@
 package cachedrepo_test
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"runtime"
@@ -98,7 +99,7 @@ func (p *park) goOn() { p.once.Do(func() { close(p.opened) }) }
 // does not know it yet. "before acquire" and "after acquire" are Acquire and AcquireOver alike.
 var opNames = map[store.OpKind]string{
 	store.Get: "get", store.Acquire: "acquire", store.AcquireOver: "acquire", store.Fill: "fill",
-	store.Abandon: "abandon", store.Invalidate: "invalidate",
+	store.Abandon: "abandon", store.Invalidate: "invalidate", store.Intend: "intend", store.Release: "release",
 }
 
 // parkedStore is a store whose calls can be parked, and that remembers what it was asked.
@@ -109,6 +110,7 @@ type parkedStore struct {
 	mu    sync.Mutex
 	calls []string // the operations of the calls that were sent: "get products:id:1", "fill products:id:1 refused"
 	ttl   func(op store.Op) time.Duration
+	last  map[string]store.Token // the last intent at each key
 }
 
 func parkable(st store.Store) *parkedStore { return &parkedStore{Store: st} }
@@ -135,10 +137,19 @@ func (s *parkedStore) Do(ctx context.Context, ops []store.Op, replies []store.Re
 	err := s.Store.Do(ctx, ops, replies)
 	s.mu.Lock()
 	for i, op := range ops {
+		if op.Kind == store.Intend {
+			if s.last == nil {
+				s.last = make(map[string]store.Token)
+			}
+			s.last[op.Key] = op.Token
+		}
 		_, key, _ := strings.Cut(op.Key, ":")
 		text := opNames[op.Kind] + " " + key
 		if replies[i].Refused {
 			text += " refused"
+		}
+		if replies[i].Lost {
+			text += " lost"
 		}
 		s.calls = append(s.calls, text)
 	}
@@ -171,6 +182,18 @@ func (s *parkedStore) state(t *testing.T, key string) store.Reply {
 	return s.do(t, store.Op{Kind: store.Get, Key: key})
 }
 
+// evict has a key lose the last intent that this process placed there. Stores have no operation for what a server does that
+// is out of memory, so that it is done in the writer's name.
+func (s *parkedStore) evict(t *testing.T, key string) {
+	t.Helper()
+	s.mu.Lock()
+	token, ok := s.last[key]
+	s.mu.Unlock()
+	if !ok || s.do(t, store.Op{Kind: store.Release, Key: key, Token: token}).Lost {
+		t.Fatalf("there is no intent at %s", key)
+	}
+}
+
 // do runs one operation, past the parks.
 func (s *parkedStore) do(t *testing.T, op store.Op) store.Reply {
 	t.Helper()
@@ -187,7 +210,8 @@ type parkedRepo struct {
 	repo.Repository[product, int64]
 	gates
 
-	end atomic.Pointer[func()]
+	table *model.Table[product, int64] // nil: products
+	end   atomic.Pointer[func()]
 }
 
 // mustEnd has reads call end instead of the database; nil ends that.
@@ -199,7 +223,7 @@ func (r *parkedRepo) mustEnd(end func()) {
 	r.end.Store(&end)
 }
 
-func (r *parkedRepo) Table() *model.Table[product, int64] { return products }
+func (r *parkedRepo) Table() *model.Table[product, int64] { return cmp.Or(r.table, products) }
 
 func (r *parkedRepo) Find(ctx context.Context, key int64) (product, error) {
 	return around(ctx, r, []string{fmt.Sprint("id:", key)}, func() (product, error) {

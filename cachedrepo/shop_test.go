@@ -88,7 +88,9 @@ func (s *shop) cache(t *testing.T, st store.Store, cfg cachedrepo.Config) *cache
 	if cfg.Probe == 0 {
 		cfg.Probe = -1 // tests count what is sent
 	}
-	cfg.Tables = model.Tables{products}
+	if cfg.Tables == nil {
+		cfg.Tables = model.Tables{products}
+	}
 	if cfg.Logger == nil {
 		cfg.Logger = slog.New(slog.NewTextHandler(io.Discard, nil))
 	}

@@ -89,11 +89,12 @@ func participants[P any](t *transaction) (ps []P) {
 	return ps
 }
 
-// takesPart tells whether there is anything to take part in.
+// takesPart tells whether there is anything to take part in. In a transaction with a failed statement there is not: the
+// server takes no statement more, and will roll back, which is said in better words than its refusal.
 func (t *transaction) takesPart() bool {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	return t.sent > 0 && !t.options.ReadOnly
+	return t.sent > 0 && !t.options.ReadOnly && (t.failed == nil || t.shared)
 }
 
 // flush lets the Preparers do their part.
