@@ -29,9 +29,8 @@ func (w *strictWrite) release(ctx context.Context) (pending int) {
 }
 
 // leave is what is done with the intents when nobody knows whether it was a COMMIT: they stay, and get their full time once
-// more, for it is from now on that the server must have come to its end before they do. That they cannot be had again
-// once they are lost, or that this fails, is nothing that could be mended here; the invalidations of default mode follow,
-// now and again later.
+// more, for it is from now on that the server must come to its end before they do. Should it not, or should an intent be
+// lost, the invalidations of default mode are left, which follow now and again later.
 func (w *strictWrite) leave() {
 	for ops := range w.s.rt.opsOf(w.changes, w.intent, nil) {
 		w.s.rt.nodes.renew(ops)
