@@ -7,7 +7,11 @@ import (
 	"time"
 
 	"github.com/jmoiron/sqlx"
+
+	"github.com/asidego/aside/txhooks/internal/conns"
 )
+
+func init() { conns.Of = func(db any) *sql.DB { return db.(*DB).sql() } }
 
 // Config has working zero values.
 type Config struct {
