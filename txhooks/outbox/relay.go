@@ -293,7 +293,9 @@ func (o *Outbox) give(ctx context.Context, rows ...*row) (err error) {
 	defer cancel()
 	defer func() {
 		if p := recover(); p != nil {
-			o.cfg.Logger.Error("aside: the outbox's consumer panicked", "panic", p, "stack", string(debug.Stack()))
+			if _, known := o.count.logged.LoadOrStore("panic", true); !known {
+				o.cfg.Logger.Error("aside: the outbox's consumer panicked", "panic", p, "stack", string(debug.Stack()))
+			}
 			err = fmt.Errorf("aside: outbox: the consumer panicked: %v", p)
 		}
 	}()
