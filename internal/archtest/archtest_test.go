@@ -99,6 +99,12 @@ var rules = []rule{
 		"it watches any driver of database/sql",
 	},
 	{
+		[]string{"txhooks/outbox"},
+		[]string{"model", "txhooks", "txhooks/internal/..."},
+		nil,
+		"it writes down and delivers changes of rows, to whoever keeps something of them",
+	},
+	{
 		[]string{"txhooks/internal/..."},
 		nil, nil,
 		"what reads SQL knows neither tables nor transactions",

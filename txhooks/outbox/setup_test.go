@@ -20,7 +20,23 @@ import (
 	"github.com/asidego/aside/txhooks"
 )
 
-func TestMain(m *testing.M) { testenv.Main(m) }
+func TestMain(m *testing.M) {
+	if Writer != nil && os.Getenv(WriterVariable) != "" {
+		Writer()
+		return
+	}
+	testenv.Main(m)
+}
+
+// Writer is what this test binary does when WriterVariable has it be one of several processes. The tests with real caches
+// set it: they are outside the package, for the cache knows nothing of the outbox, nor the outbox of the cache.
+var Writer func()
+
+// WriterVariable is host:port, key prefix and URL of a process's servers.
+const WriterVariable = "ASIDE_TEST_OUTBOX"
+
+// Schema is that of the outbox's own tables.
+func Schema(t *testing.T) string { return schema(t) }
 
 // patience bounds what is waited for on a machine that is busy with other tests.
 const patience = 20 * time.Second

@@ -303,6 +303,7 @@ func TestResolveDoesNotBelieveNumbers(t *testing.T) {
 	cfg := quietly()
 	cfg.Doubt = 10 * time.Second
 	o := s.start(t, newConsumer("a"), cfg)
+	s.conn.SetMaxIdleConns(0) // none survives a crash
 	for name, crash := range map[string]func(pid int){
 		"all of it": func(int) {
 			pg.Kill()
