@@ -78,13 +78,21 @@ func split(list string) []string {
 // need no more: whatever a user's go.sum has, it can be built.
 type (
 	asked struct {
-		Tables []string `json:"tables"`
+		Tables   []string   `json:"tables"`
+		Declared []Declared `json:"declared"`
 	}
 	answered struct {
-		Facts *catalog.Facts `json:"facts"`
-		Allow finding.Allow  `json:"allow"`
+		Facts   *catalog.Facts `json:"facts"`
+		Allow   finding.Allow  `json:"allow"`
+		Capture bool           `json:"capture"` // say only what is to be said of capture, and which tables are not captured
 	}
 )
+
+// Declared is what a table's writers have to be asked for: the columns of its key, its indexes and its scope.
+type Declared struct {
+	Table   string   `json:"table"` // model.Spec.Name
+	Columns []string `json:"columns"`
+}
 
 // Answer is what the program of "aside check" runs: it writes the names of the tables to out, reads what the catalog says
 // of them from in, and writes what is found. It exits if it cannot.
@@ -101,33 +109,46 @@ func answer(in io.Reader, out io.Writer, tables model.Tables) error {
 		return err
 	}
 	to := json.NewEncoder(out)
-	if err := to.Encode(asked{names(rels)}); err != nil {
+	if err := to.Encode(asked{names(rels), declared(rels)}); err != nil {
 		return err
 	}
 	var a answered
 	if err := json.NewDecoder(in).Decode(&a); err != nil {
 		return fmt.Errorf("check: no facts: %w", err)
 	}
-	return to.Encode(judge(a.Facts, rels, a.Allow))
+	list := judge(a.Facts, rels, a.Allow)
+	if a.Capture {
+		list = ofCapture(a.Facts, rels, list)
+	}
+	return to.Encode(list)
 }
 
 // Ask is the other side of Answer: it reads names from the program's output, asks db, and returns what the program finds.
 func Ask(ctx context.Context, db Querier, in io.Reader, out io.Writer, allow []string) (finding.List, error) {
+	list, _, err := ask(ctx, db, in, out, answered{Allow: allow})
+	return list, err
+}
+
+// AskCapture is Ask for the command "aside capture": it returns what is to be said of the capture of tables, and what they
+// declare.
+func AskCapture(ctx context.Context, db Querier, in io.Reader, out io.Writer) (finding.List, []Declared, error) {
+	return ask(ctx, db, in, out, answered{Capture: true})
+}
+
+func ask(ctx context.Context, db Querier, in io.Reader, out io.Writer, a answered) (list finding.List, all []Declared, err error) {
 	from := json.NewDecoder(in)
 	var q asked
 	if err := from.Decode(&q); err != nil {
-		return nil, fmt.Errorf("the program with the tables ended early: %w", err)
+		return nil, nil, fmt.Errorf("the program with the tables ended early: %w", err)
 	}
-	facts, err := catalog.Read(ctx, db, q.Tables)
-	if err != nil {
-		return nil, fmt.Errorf("reading the catalog: %w", err)
+	if a.Facts, err = catalog.Read(ctx, db, q.Tables); err != nil {
+		return nil, nil, fmt.Errorf("reading the catalog: %w", err)
 	}
-	if err := json.NewEncoder(out).Encode(answered{facts, allow}); err != nil {
-		return nil, err
+	if err := json.NewEncoder(out).Encode(a); err != nil {
+		return nil, nil, err
 	}
-	var list finding.List
 	if err := from.Decode(&list); err != nil {
-		return nil, fmt.Errorf("the program with the tables found nothing to say: %w", err)
+		return nil, nil, fmt.Errorf("the program with the tables found nothing to say: %w", err)
 	}
-	return list, nil
+	return list, q.Declared, nil
 }

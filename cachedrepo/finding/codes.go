@@ -24,6 +24,11 @@ const (
 	Cascade       = "cascade"
 	Trigger       = "trigger"
 	TriggerOther  = "trigger-other"
+
+	NotCaptured      = "not-captured"
+	CapturePartition = "capture-partition"
+	CaptureDisabled  = "capture-disabled"
+	CaptureStale     = "capture-stale"
 )
 
 // Codes of findings about the database as a whole.
@@ -63,6 +68,10 @@ var Codes = []Code{
 	{Cascade, Refuse},
 	{Trigger, Warn},
 	{TriggerOther, Warn},
+	{CaptureStale, Warn},
+	{CapturePartition, Warn},
+	{CaptureDisabled, Warn},
+	{NotCaptured, Warn},
 	{NoIndex, Note},
 	{Server, Refuse},
 	{Recovery, Refuse},

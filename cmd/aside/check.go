@@ -2,7 +2,6 @@ package main
 
 import (
 	"context"
-	"database/sql"
 	"errors"
 	"flag"
 	"fmt"
@@ -69,19 +68,11 @@ func find(ctx context.Context, dsn, server string, allow finding.Allow, patterns
 	if err := allow.Check(); err != nil {
 		return nil, fmt.Errorf("-allow: %w", err)
 	}
-	if dsn == "" {
-		return nil, errors.New("no database: set DATABASE_URL, or give -dsn postgres://user@host/database")
-	}
-	db, err := sql.Open("pgx", dsn)
+	db, err := connect(ctx, dsn)
 	if err != nil {
-		return nil, fmt.Errorf("-dsn: %w", err)
+		return nil, err
 	}
 	defer func() { err = errors.Join(err, db.Close()) }()
-	ping, cancel := context.WithTimeout(ctx, connectTimeout)
-	defer cancel()
-	if err := db.PingContext(ping); err != nil { // before the user's code is built: it takes longer
-		return nil, fmt.Errorf("the database cannot be reached: %w", err)
-	}
 	if server != "" {
 		if list, err = inspect(ctx, server); err != nil {
 			return nil, err

@@ -1,9 +1,10 @@
 // Command aside checks what a program and its database say to each other before they say it in production.
 //
 //	aside check ./...   compares the declared tables with the database
+//	aside capture ./... writes migrations that have every change of the tables captured
 //	aside vet ./...     finds statements that are sent outside the transaction around them
 //
-// See docs/check.md.
+// See docs/check.md and docs/capture.md.
 package main
 
 import (
@@ -20,10 +21,11 @@ import (
 const usage = `aside checks a program that caches tables of PostgreSQL.
 
 	aside check [flags] [packages]   compare the declared tables with the database
+	aside capture [flags] [packages] write migrations by which all changes of the tables are captured
 	aside vet [packages]             find statements outside the transaction around them
 	aside help                       print this
 
-Packages are patterns of the go command; none: ./... . "aside check -h" lists its flags.
+Packages are patterns of the go command; none: ./... . "aside check -h" and "aside capture -h" list their flags.
 The exit status is 1 if something was found that must not stay, and 2 if nothing could be checked.
 `
 
@@ -42,6 +44,8 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 	switch args[0] {
 	case "check":
 		return check(ctx, args[1:], stdout, stderr)
+	case "capture":
+		return capture(ctx, args[1:], stdout, stderr)
 	case "vet":
 		return vet(args[1:], stdout, stderr)
 	case "help", "-h", "-help", "--help":

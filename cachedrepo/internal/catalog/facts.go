@@ -50,6 +50,7 @@ type Table struct {
 	Others      []Trigger  `json:"others"` // on other tables, whose functions name this one
 	Actions     []Action   `json:"actions"`
 	Rules       []string   `json:"rules"`
+	Captures    []Captures `json:"captures"` // the table's own, then those of its partitions
 }
 
 // Namesake is a relation of the same name in another schema.
@@ -92,6 +93,16 @@ type Trigger struct {
 	Function string `json:"function"`
 	Writes   bool   `json:"writes"` // the function's text has a word such as INSERT
 	Nulls    bool   `json:"nulls"`  // the function's text has RETURN NULL
+}
+
+// Captures are the triggers by which the library captures what is written to a table or a partition.
+type Captures struct {
+	Table    string `json:"table"`
+	Triggers []struct {
+		Name      string `json:"name"`
+		Enabled   string `json:"enabled"`   // pg_trigger.tgenabled
+		Arguments string `json:"arguments"` // in hexadecimal, a zero byte behind each: version, table, columns
+	} `json:"triggers"`
 }
 
 // Action is what a foreign key of the table does to its rows when the row that it refers to changes.

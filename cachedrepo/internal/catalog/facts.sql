@@ -73,6 +73,7 @@ SELECT json_build_object(
 				ORDER BY t.tgname)
 			FROM pg_trigger t JOIN pg_proc p ON p.oid = t.tgfoid JOIN pg_language l ON l.oid = p.prolang
 			WHERE t.tgrelid = c.oid AND NOT t.tgisinternal AND t.tgenabled IN ('O', 'A')
+				AND NOT (t.tgname ~ '^aside_capture_' AND p.proname ~ '^aside_capture_')
 				AND coalesce(to_jsonb(t) ->> 'tgparentid', '0') = '0'),
 		'others', (SELECT json_agg(json_build_object(
 				'name', t.tgname,
@@ -81,9 +82,17 @@ SELECT json_build_object(
 				'function', p.proname) ORDER BY t.tgrelid::regclass::text, t.tgname)
 			FROM pg_trigger t JOIN pg_proc p ON p.oid = t.tgfoid
 			WHERE t.tgrelid <> c.oid AND NOT t.tgisinternal AND t.tgenabled IN ('O', 'A')
+				AND NOT (t.tgname ~ '^aside_capture_' AND p.proname ~ '^aside_capture_')
 				AND coalesce(to_jsonb(t) ->> 'tgparentid', '0') = '0'
 				AND p.prosrc ~* ('[[:<:]]' || replace(c.relname, '$', '[$]') || '[[:>:]]')
 				AND p.prosrc ~* '[[:<:]](insert|update|delete|merge|truncate|copy|execute)[[:>:]]'),
+		'captures', (SELECT json_agg(json_build_object(
+				'table', q.relid::regclass::text,
+				'triggers', (SELECT json_agg(json_build_object('name', t.tgname, 'enabled', t.tgenabled, 'arguments', encode(t.tgargs, 'hex')) ORDER BY t.tgname)
+					FROM pg_trigger t WHERE t.tgrelid = q.relid AND t.tgname ~ '^aside_capture_'
+						AND coalesce(to_jsonb(t) ->> 'tgparentid', '0') = '0')) ORDER BY q.level, q.relid::regclass::text)
+			FROM (SELECT c.oid AS relid, 0 AS level WHERE c.relkind IN ('r', 'p')
+				UNION ALL SELECT p.relid, p.level FROM pg_partition_tree(c.oid) p WHERE p.relid <> c.oid) q),
 		'actions', (SELECT json_agg(json_build_object(
 				'name', k.conname,
 				'references', k.confrelid::regclass::text,

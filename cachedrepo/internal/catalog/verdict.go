@@ -15,6 +15,8 @@ type Verdict struct {
 
 	// Rows says of each access (the key, unique and plain indexes) what may be cached under its values.
 	Rows map[*model.Access]Rows
+
+	Captured bool // every write to the table is, whoever makes it
 }
 
 // Rows says what may be cached under the values of an access.
@@ -41,10 +43,13 @@ func Judge(f *Facts, rel *model.Relation, allow finding.Allow) Verdict {
 	if j.table != nil && j.table.Schema != "" {
 		j.columns()
 		j.accesses()
-		j.actions()
+		j.capture()
+		if !j.captured {
+			j.actions()
+		}
 		j.triggers()
 	}
-	return Verdict{j.findings, j.rows}
+	return Verdict{j.findings, j.rows, j.captured}
 }
 
 // JudgeServer judges what concerns all tables.
@@ -91,6 +96,7 @@ type judge struct {
 	allow    finding.Allow
 	findings finding.List
 	rows     map[*model.Access]Rows
+	captured bool
 }
 
 // add notes a finding. What refuses and is not allowed ends the caching of accesses; of all if none are given.
