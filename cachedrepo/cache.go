@@ -74,6 +74,8 @@ type Config struct {
 	Build uint32
 	// Strict is for tables with model.Spec.Strict.
 	Strict StrictConfig
+	// Audit compares a sample of the entries with the database. Zero: none.
+	Audit Audit
 	// Logger is told of the first of each kind of trouble. Keys and values appear at Debug only. nil: slog.Default().
 	Logger *slog.Logger
 }
@@ -94,6 +96,7 @@ type runtime struct {
 
 	stats    counters
 	nodes    *nodes
+	auditor  *auditor  // nil: Config.Audit is off
 	registry *registry // nil: Config.Registry is off
 	strict   *strict   // nil: no table is
 	lookups  *rounds
@@ -190,6 +193,9 @@ func New(db *txhooks.DB, s store.Store, cfg Config) (*Cache, error) {
 	if err := rt.checkCatalog(); err != nil {
 		return nil, err
 	}
+	if rt.auditor, err = newAuditor(rt, cfg.Audit); err != nil {
+		return nil, err
+	}
 	rt.longestTTL.Store(int64(max(cfg.TTL, defaultNegative)))
 	c := &Cache{runtime: rt, opts: Options{TTL: cfg.TTL, Negative: defaultNegative}}
 	if cfg.Mode == InvalidateOnly {
@@ -204,6 +210,7 @@ func New(db *txhooks.DB, s store.Store, cfg Config) (*Cache, error) {
 			return nil, err
 		}
 	}
+	rt.auditor.start()
 	return c, nil
 }
 

@@ -36,6 +36,7 @@ func (rt *runtime) Ended(ctx context.Context, o txhooks.Outcome, changes txhooks
 		pending = rt.drop(ctx, o, changes)
 	}
 	rt.unread(ctx, changes)
+	rt.auditor.committed(changes)
 	if !rt.registry.settled(ctx) {
 		pending += changes.Len()
 	}

@@ -205,6 +205,9 @@ func (r *read) open(ctx context.Context, reply store.Reply, dst any) (v protocol
 	}
 	if err == nil {
 		r.c.stats.hits.Add(1)
+		if r.c.auditor != nil {
+			r.c.auditor.hit(r)
+		}
 		if e.flags&flagAbsent != 0 {
 			return protocol.Usable, r.c.opts.absent(r.at, e.flags)
 		}

@@ -62,6 +62,12 @@ type Stats struct {
 	// change is read from the database.
 	GuardedReads map[string]uint64
 
+	Audited      [3]uint64 // entries compared with the database 1, 10 and 60 s after they were sampled, see Config.Audit
+	Inconsistent [3]uint64 // of these: wrong
+	Repaired     uint64    // of these: invalidated
+	AuditSkipped uint64    // samples that Audit.Rate did not let in
+	AuditErrors  uint64    // comparisons that failed: the store or the database could not be asked
+
 	Registered     uint64 // times this process registered: more than one says that others took it for dead
 	RegistryErrors uint64 // heartbeats that failed
 	Unregistered   uint64 // writes that returned although this process could not register before
@@ -86,7 +92,7 @@ type counters struct {
 func (c *Cache) Stats() Stats {
 	n := &c.stats
 	guarded, by := c.guardedReads()
-	return Stats{
+	s := Stats{
 		Hits:          n.hits.Load(),
 		Misses:        n.misses.Load(),
 		Shared:        n.shared.Load(),
@@ -136,6 +142,8 @@ func (c *Cache) Stats() Stats {
 		RegistryErrors: n.registryErrors.Load(),
 		Unregistered:   n.unregistered.Load(),
 	}
+	c.auditor.figures(&s)
+	return s
 }
 
 func (rt *runtime) guardedReads() (all uint64, by map[string]uint64) {
@@ -160,7 +168,7 @@ type Observer struct {
 	// how long it took.
 	Read func(ctx context.Context, name string, hit bool, took time.Duration)
 	// Error tells of trouble that no caller hears of: op is get, acquire, fill, invalidate, probe, retire, enumerate, encode,
-	// decode, catalog, registry, identity, intend, renew, release or strict.
+	// decode, catalog, registry, identity, intend, renew, release, strict or audit.
 	Error func(ctx context.Context, op string, err error)
 }
 
