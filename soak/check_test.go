@@ -125,7 +125,7 @@ func TestSchedule(t *testing.T) {
 	draw := func(seed uint64) (all []fault) {
 		random := rand.New(rand.NewPCG(seed, 1))
 		for round := range 20 {
-			all = append(all, schedule(random, round, 2e9, Modes["default"].points())...)
+			all = append(all, schedule(random, round, 2e9, ModeOf("default").points())...)
 		}
 		return all
 	}

@@ -22,6 +22,7 @@ import (
 	"github.com/asidego/aside/model"
 	"github.com/asidego/aside/repo"
 	"github.com/asidego/aside/txhooks"
+	"github.com/asidego/aside/txhooks/outbox"
 )
 
 // settingVariable holds a child's setting.
@@ -96,6 +97,9 @@ func (c *child) run(in io.Reader) (err error) {
 				paused = true
 			}
 			c.say(event{Kind: evPaused, Stats: c.app.stats()})
+		case "modify": // one row, and nothing else
+			w := newWorker(c, 0, true)
+			w.do(ctx, "modify", func(ctx context.Context, op int64) error { return w.change(ctx, op, 1) })
 		case "strike":
 			if _, err := faultpoint.Arm(cmd.Arg); err != nil {
 				return err
@@ -122,6 +126,7 @@ type app struct {
 	table declared
 	db    *txhooks.DB
 	cache *cachedrepo.Cache
+	out   *outbox.Outbox // nil: it takes no part in it
 	items repo.Repository[item, int64]
 	plain *repo.SQL[item, int64]
 }
@@ -138,7 +143,7 @@ func newApp(s setting) (*app, error) {
 	client := redis.NewClient(options)
 	db, t := txhooks.New(conn, txhooks.Config{}), s.Mode.items()
 	c, err := cachedrepo.New(db, broken(s.Broken, redisstore.New(client)), cachedrepo.Config{
-		Namespace: s.Space, Tables: model.Tables{t.Table}, TTL: s.Mode.TTL, LoadTimeout: loadTimeout,
+		Namespace: s.Space, Tables: model.Tables{t.Table}, TTL: s.Mode.TTL, LoadTimeout: loadTimeout, Strict: strictly,
 		Logger:   slog.New(slog.DiscardHandler),
 		Observer: &cachedrepo.Observer{Read: observed},
 	})
@@ -147,7 +152,10 @@ func newApp(s setting) (*app, error) {
 	}
 	a := &app{setting: s, conn: conn, redis: client, table: t, db: db, cache: c, plain: repo.New(db, t.Table)}
 	a.items = cachedrepo.Wrap(c, a.plain)
-	return a, nil
+	if s.Mode.Outbox && s.Relay {
+		a.out, err = outbox.Start(db, c, outbox.Config{Logger: slog.New(slog.DiscardHandler)})
+	}
+	return a, err
 }
 
 type hitKey struct{}
@@ -167,6 +175,9 @@ func observed(ctx context.Context, _ string, hit bool, _ time.Duration) {
 func (a *app) close() {
 	ctx, cancel := context.WithTimeout(context.Background(), time.Second)
 	defer cancel()
+	if a.out != nil {
+		_ = a.out.Close(ctx)
+	}
 	_ = a.cache.Close(ctx)
 	_ = a.redis.Close()
 	_ = a.conn.Close()
@@ -174,9 +185,13 @@ func (a *app) close() {
 
 func (a *app) stats() map[string]int64 {
 	s := a.cache.Stats()
-	return map[string]int64{
+	all := map[string]int64{
 		"hits": int64(s.Hits), "misses": int64(s.Misses), "fills": int64(s.Fills), "refused": int64(s.Refused),
 		"guarded": int64(s.Guarded), "distrusted": int64(s.Distrusted), "pending": int64(s.Pending), "in doubt": int64(s.InDoubt),
 		"store errors": int64(s.StoreErrors), "given up": int64(s.GivenUp),
 	}
+	if a.Mode.Strict {
+		all["intended"], all["lost"], all["strict refused"] = int64(s.Intended), int64(s.Lost), int64(s.StrictRefused)
+	}
+	return all
 }

@@ -13,7 +13,7 @@ import (
 // converge checks P2 and P4 when all is quiet: a process that took no part reads every register through the cache until it
 // is right and comes from the store. It must be right at once, unless one whose answer is not known wrote it, or one that
 // died before its invalidations went out.
-func (r *run) converge(h *history) (wrong []violation, took time.Duration, err error) {
+func (r *run) converge(h *history, died map[int64]int64, loses bool) (wrong []violation, took time.Duration, err error) {
 	began := now()
 	left := make(map[string]bool)
 	for reg := range h.order {
@@ -21,11 +21,15 @@ func (r *run) converge(h *history) (wrong []violation, took time.Duration, err e
 			if v.write == nil {
 				continue
 			}
-			_, dead := r.died[v.spawn]
-			left[reg] = left[reg] || v.outcome != committed || v.pending && dead
+			_, dead := died[v.spawn]
+			left[reg] = left[reg] || v.outcome != committed && v.outcome != rolledBack || v.pending && dead
 		}
 	}
+	limit, asked := r.cfg.Mode.repaired(loses)
 	for reg, versions := range h.order {
+		if left[reg] && !asked {
+			continue
+		}
 		last := versions[len(versions)-1]
 		want, from := last.val, began
 		if last.write != nil {
@@ -49,11 +53,7 @@ func (r *run) converge(h *history) (wrong []violation, took time.Duration, err e
 				continue
 			}
 			took = waited
-			limit := time.Duration(0)
-			if left[reg] {
-				limit = r.cfg.Mode.repaired()
-			}
-			if waited > limit {
+			if waited > limit || !left[reg] {
 				wrong = append(wrong, violation{
 					Property: "P2", Reg: reg, From: from, To: now(),
 					Text: fmt.Sprintf("the cache says %s, the database %s, %s after all was quiet", number(got), number(want), waited.Round(time.Millisecond)),
@@ -65,9 +65,6 @@ func (r *run) converge(h *history) (wrong []violation, took time.Duration, err e
 	}
 	return wrong, took, nil
 }
-
-// cached is how long a key may stay uncached that nobody writes.
-func (m Mode) cached() time.Duration { return loadTimeout + 3*time.Second }
 
 // audit reads a register through the cache.
 func (r *run) audit(reg string) (val int64, hit bool, err error) {

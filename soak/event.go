@@ -59,5 +59,6 @@ type setting struct {
 	Rows     int64
 	Readers  int
 	Writers  int
+	Relay    bool   // it takes part in the outbox of a mode that has one
 	Broken   string // what is wrong on purpose, for tests of this package
 }

@@ -69,7 +69,7 @@ var kinds = []kind{
 	{name: "connections to PostgreSQL are cut", weight: 1, strike: (*run).cutPostgres},
 	{name: "PostgreSQL is slow", weight: 1, longest: 400 * time.Millisecond, strike: (*run).slowPostgres},
 	{name: "writer killed", weight: 8, at: faultpoint.Writes, strike: (*run).killAt},
-	{name: "writer stands still", weight: 2, longest: 700 * time.Millisecond, at: faultpoint.Writes, strike: (*run).stopAt},
+	{name: "writer stands still", weight: 2, longest: 2 * time.Second, at: faultpoint.Writes, strike: (*run).stopAt},
 	{name: "reader killed", weight: 2, at: faultpoint.Reads, strike: (*run).killAt},
 	{name: "reader stands still", weight: 2, longest: 1500 * time.Millisecond, at: faultpoint.Reads, strike: (*run).stopAt},
 }

@@ -41,7 +41,7 @@ func declare(strict bool) func() declared {
 	return sync.OnceValue(func() declared {
 		bySKU := model.NewUnique[item, string]("sku")
 		return declared{model.MustTable(model.Spec[item, int64]{
-			Name: "items", Key: "id", Version: "version", Indexes: model.Indexes[item]{bySKU},
+			Name: "items", Key: "id", Version: "version", Indexes: model.Indexes[item]{bySKU}, Strict: strict,
 		}), bySKU}
 	})
 }

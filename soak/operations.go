@@ -160,10 +160,15 @@ func (w *worker) write(ctx context.Context) {
 		n -= kinds[i].weight
 		i++
 	}
+	w.do(ctx, kinds[i].how, kinds[i].do)
+}
+
+// do runs a write and says what became of it.
+func (w *worker) do(ctx context.Context, how string, what func(ctx context.Context, op int64) error) {
 	op := w.Spawn<<24 | operations.Add(1)
 	ctx, report := txhooks.WithReport(ctx)
-	w.say(event{Kind: evBegin, Worker: w.number, Call: now(), Op: op, How: kinds[i].how})
-	err := w.app.db.Run(ctx, func(ctx context.Context) error { return kinds[i].do(ctx, op) })
+	w.say(event{Kind: evBegin, Worker: w.number, Call: now(), Op: op, How: how})
+	err := w.app.db.Run(ctx, func(ctx context.Context) error { return what(ctx, op) })
 	e := event{Kind: evEnd, Worker: w.number, Return: now(), Op: op, Outcome: committed}
 	switch {
 	case errors.Is(err, model.ErrInDoubt):

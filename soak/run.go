@@ -16,7 +16,6 @@ import (
 	"github.com/jmoiron/sqlx"
 	"github.com/redis/go-redis/v9"
 
-	"github.com/asidego/aside/internal/faultpoint"
 	"github.com/asidego/aside/internal/faults"
 	"github.com/asidego/aside/internal/localserver"
 )
@@ -143,7 +142,7 @@ func (r *run) open() (err error) {
 func (r *run) setting(name string, spawn int64, driver, database, redis string, readers, writers int) setting {
 	return setting{
 		Mode: r.cfg.Mode, Name: name, Spawn: spawn, Seed: r.cfg.Seed, Database: database, Driver: driver, Redis: redis,
-		Space: "soak", Rows: r.cfg.Rows, Readers: readers, Writers: writers, Broken: r.cfg.Broken,
+		Space: "soak", Rows: r.cfg.Rows, Readers: readers, Writers: writers, Relay: readers+writers > 0, Broken: r.cfg.Broken,
 	}
 }
 
@@ -259,24 +258,6 @@ func (r *run) plan(round int) (plan []fault) {
 	return plan
 }
 
-// points are the fault points that somebody passes in this mode.
-func (m Mode) points() map[faultpoint.Point]bool {
-	points := make(map[faultpoint.Point]bool)
-	for _, p := range slices.Concat(faultpoint.Writes, faultpoint.Reads) {
-		points[p] = true
-	}
-	if !m.Outbox {
-		for _, p := range []faultpoint.Point{faultpoint.BeforeStage, faultpoint.AfterStage, faultpoint.BeforeSettle, faultpoint.AfterSettle} {
-			delete(points, p)
-		}
-	}
-	if !m.Strict {
-		delete(points, faultpoint.BeforeGuard)
-		delete(points, faultpoint.AfterGuard)
-	}
-	return points
-}
-
 // quiet stops all children, waits until nothing is under way, and tells whose invalidations never went out: those of
 // children that are dead.
 func (r *run) quiet() (stats map[string]int64, err error) {
@@ -361,11 +342,16 @@ func (r *run) judge(round int, h *history, died map[int64]int64, loses bool, sta
 		wrong = append(wrong, more...)
 	}
 	if len(wrong) == 0 {
-		more, took, err := r.converge(h)
+		more, took, err := r.converge(h, died, loses)
 		if err != nil {
 			return err
 		}
 		f.Converged = max(f.Converged, took)
+		if _, asked := r.cfg.Mode.repaired(loses); !asked { // or the next round would find it
+			if err := r.flush(fault{}); err != nil {
+				return err
+			}
+		}
 		wrong = append(wrong, more...)
 	}
 	f.Violations += len(wrong)

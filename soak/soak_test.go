@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/asidego/aside/internal/testenv"
+	"github.com/asidego/aside/migrations"
 )
 
 var (
@@ -41,6 +42,11 @@ func lasting(t *testing.T) time.Duration {
 func configFor(t *testing.T, mode Mode) Config {
 	t.Helper()
 	pg := testenv.PostgresWith(t, schema)
+	if mode.Outbox {
+		if err := migrations.Apply(t.Context(), pg.URL()); err != nil {
+			t.Fatal(err)
+		}
+	}
 	cfg := Config{Mode: mode, Seed: *seed, Database: pg.URL(), Postgres: pg.Addr(), Through: pg.URLThrough, Log: t.Logf}
 	if cfg.Seed == 0 {
 		cfg.Seed = uint64(rand.Uint32())
@@ -50,8 +56,8 @@ func configFor(t *testing.T, mode Mode) Config {
 
 // TestSoak is the proof under faults, of each mode: a short one, or as long as ASIDE_SOAK says.
 func TestSoak(t *testing.T) {
-	for name, mode := range Modes {
-		t.Run(name, func(t *testing.T) {
+	for _, mode := range Modes {
+		t.Run(mode.Name, func(t *testing.T) {
 			cfg := configFor(t, mode)
 			cfg.For = lasting(t)
 			if *scheduleFile != "" {
@@ -77,7 +83,7 @@ func TestSoak(t *testing.T) {
 func TestBrokenRulesAreFound(t *testing.T) {
 	for _, rule := range []string{brokenInvalidate, brokenFill} {
 		t.Run(rule, func(t *testing.T) {
-			cfg := configFor(t, Modes["default"])
+			cfg := configFor(t, ModeOf("default"))
 			cfg.For, cfg.Round, cfg.Broken, cfg.Rows = 20*time.Second, time.Second, rule, 3
 			cfg.Mode.TTL = time.Minute
 			f, err := Run(cfg)
