@@ -51,27 +51,31 @@ func (c *Cache) Relations() []*model.Relation {
 // can be repeated, and may come late. Nothing is kept pending: if it fails, call it again. Its error has a method Away, which
 // returns true, if the store is why.
 //
-// What it sends is the careful post step: writers' intents stay, but for those of these very transactions. A
-// token is released under the transaction's own ID, and a row captured by a trigger has none.
+// What it sends is the careful post step of protocol.md: an intent that one of these very transactions left at a strict key is
+// released under the transaction's ID, everybody else's stay. What a trigger wrote down has no ID, and left none.
 func (c *Cache) Deliver(ctx context.Context, transactions ...txhooks.Changes) error {
-	ops := make([]store.Op, 0, chunk)
+	var batch []store.Op
 	for _, changes := range transactions {
-		for keys := range c.keysOf(ctx, changes) {
-			for _, k := range keys {
-				if len(ops) == chunk {
-					if err := c.nodes.deliver(ctx, ops); err != nil {
-						return err
-					}
-					ops = ops[:0]
-				}
-				ops = append(ops, store.Op{Kind: store.Invalidate, Key: k})
+		post := func(t *table) (store.Op, bool) {
+			if t.rel.Strict && changes.ID() != (txhooks.ID{}) {
+				return store.Op{Kind: store.Release, Token: store.Token(changes.ID())}, true
 			}
+			return invalidation(t)
+		}
+		for ops := range c.opsOf(changes, post, func(rel *model.Relation) { c.foreign(ctx, rel) }) {
+			if len(batch)+len(ops) > chunk {
+				if err := c.nodes.deliver(ctx, batch); err != nil {
+					return err
+				}
+				batch = batch[:0]
+			}
+			batch = append(batch, ops...)
 		}
 		if err := changes.Err(); err != nil {
 			return err
 		}
 	}
-	return c.nodes.deliver(ctx, ops)
+	return c.nodes.deliver(ctx, batch)
 }
 
 // RetireIndexes is Retire for keys and unique indexes of which nobody can say which entries have become old; without any,
@@ -111,18 +115,16 @@ func (n *nodes) deliver(ctx context.Context, ops []store.Op) error {
 	if len(ops) == 0 {
 		return nil
 	}
-	groups := split(n, ops, func(op store.Op) string { return op.Key })
+	groups := split(n, ops, keyOf)
 	errs := make(chan error, len(groups))
 	together(groups, func(g group[store.Op]) {
 		if g.at.distrust.Load() {
 			errs <- errAway
 			return
 		}
-		call, cancel := context.WithTimeout(ctx, n.rt.cfg.WriteTimeout)
-		defer cancel()
-		err := n.do(call, ctx, g.at, "invalidate", g.of, make([]store.Reply, len(g.of)))
+		_, err := n.send(ctx, g.at, "invalidate", g.of)
 		if err == nil {
-			n.rt.stats.invalidated.Add(uint64(len(g.of)))
+			n.count(g.of)
 		}
 		errs <- err
 	})

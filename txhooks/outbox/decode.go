@@ -48,6 +48,9 @@ func (r *row) decode(named map[string][]*model.Relation) (unknown int) {
 			unknown += max(len(e.Before), len(e.After))
 		}
 		for _, rel := range relations {
+			if e.Stale != "" {
+				r.miss(rel.Accesses()...)
+			}
 			changes = r.read(changes, rel, e)
 		}
 	}
@@ -56,8 +59,8 @@ func (r *row) decode(named map[string][]*model.Relation) (unknown int) {
 
 // read appends the changes of one table. An image that cannot be read spoils the row, and leaves the others what they are.
 func (r *row) read(changes []txhooks.Change, rel *model.Relation, e *entry) []txhooks.Change {
-	for i, rows := range [2][][]*string{e.Before, e.After} {
-		for _, texts := range rows {
+	for i, side := range [2]rows{e.Before, e.After} {
+		for _, texts := range side {
 			image, missing, err := rel.ImageOfTexts(e.Columns, texts)
 			if err != nil {
 				r.spoiled = fmt.Errorf("table %s: %w", e.Table, err)

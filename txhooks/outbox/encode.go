@@ -13,11 +13,15 @@ import (
 // entry is what a row says of one table. Values are texts as PostgreSQL writes them under fixed settings, or null. The rows
 // in Before and After need not correspond; what counts for a cache is which images a row of the table ever had.
 type entry struct {
-	Table   string      `json:"t"`
-	Op      string      `json:"op"`
-	Columns []string    `json:"c"`
-	Before  [][]*string `json:"b,omitempty"`
-	After   [][]*string `json:"a,omitempty"`
+	Table   string   `json:"t"`
+	Op      string   `json:"op"`
+	Columns []string `json:"c"`
+	Before  rows     `json:"b,omitempty"`
+	After   rows     `json:"a,omitempty"`
+
+	// Stale is why the rows do not say everything, a captured column that is gone, or a TRUNCATE whose rows could not be listed:
+	// then it may concern any row of the table.
+	Stale string `json:"stale,omitempty"`
 }
 
 // A row holds no more than this, so that a relay needs little memory for it, whatever the transaction.
@@ -88,19 +92,19 @@ func (p *part) add(w *writer, c txhooks.Change) {
 	}
 }
 
-func (p *part) append(rows [][]*string, image model.Image) [][]*string {
+func (p *part) append(all rows, image model.Image) rows {
 	row := make([]*string, len(image))
 	for i, d := range image {
 		if s, null := d.SQLText(); !null {
 			if strings.ContainsRune(s, 0) {
-				return rows // no row can have such a value, and jsonb cannot hold it: it was asked for and is nowhere
+				return all // no row can have such a value, and jsonb cannot hold it: it was asked for and is nowhere
 			}
 			row[i] = &s
 			p.bytes += len(s)
 		}
 		p.bytes += 4
 	}
-	return append(rows, row)
+	return append(all, row)
 }
 
 func (p *part) text() (string, error) {

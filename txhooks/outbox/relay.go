@@ -25,15 +25,16 @@ import (
 // Nothing is delivered before it is committed: nobody else sees it. What the relay sends is what the writer would have sent
 // after COMMIT, and leaves the intents of all other writers alone.
 const (
-	claimed     = 64 // rows at once; a row is a quarter of a megabyte at most
-	triesOfRow  = 5  // deliveries of one row that fail for its own fault, then it is parked
+	claimed     = 64      // rows at once
+	heavy       = 4 << 20 // bytes of a claim after which the next one is smaller
+	triesOfRow  = 5       // deliveries of one row that fail for its own fault, then it is parked
 	longestRest = time.Second
 	reconnect   = time.Minute
 )
 
 // relay runs until the outbox is closed.
 func (o *Outbox) relay() {
-	c := &carrier{o: o, tries: make(map[int64]int), waiting: make(map[int64]bool)}
+	c := &carrier{o: o, limit: claimed, tries: make(map[int64]int), waiting: make(map[int64]bool)}
 	defer c.hangUp()
 	timer := time.NewTimer(o.jitter())
 	defer timer.Stop()
@@ -75,6 +76,8 @@ type carrier struct {
 	// another consumer only. It is the oldest that was open, or still running, when the relay last looked, see look. It does
 	// not outlive the connection: after a crash of the server ids may be used again.
 	oldest string
+
+	limit int // of rows in a claim: fewer where each is thousands of changes
 
 	tries   map[int64]int  // of rows that failed
 	waiting map[int64]bool // rows for which the next retirement is waited for
@@ -182,7 +185,22 @@ func (c *carrier) deliver(ctx context.Context) (broken []*row, more bool, err er
 		return nil, false, err
 	}
 	c.settled(done)
-	return broken, len(rows) == claimed && len(done) > 0, nil
+	full := len(rows) == c.limit
+	c.weigh(rows)
+	return broken, full && len(done) > 0, nil
+}
+
+// weigh makes the next claim smaller or larger.
+func (c *carrier) weigh(rows []*row) {
+	bytes := 0
+	for _, r := range rows {
+		bytes += len(r.text)
+	}
+	if bytes > heavy {
+		c.limit = max(1, c.limit/4)
+	} else if bytes < heavy/4 {
+		c.limit = min(claimed, 2*c.limit)
+	}
 }
 
 func (c *carrier) settle(ctx context.Context, tx *sql.Tx, rows []*row) error {
@@ -217,7 +235,7 @@ func (c *carrier) claim(ctx context.Context, tx *sql.Tx) (all []*row, err error)
 		WHERE done_at IS NULL AND NOT acked @> ARRAY[$1::int] AND xid >= $2::text::xid8 AND at <= clock_timestamp() - make_interval(secs => $3)
 			AND NOT id = ANY ($4::text::bigint[])
 		ORDER BY xid LIMIT $5 FOR UPDATE SKIP LOCKED`,
-		c.o.id.Load(), c.oldest, c.o.cfg.Grace.Seconds(), "{"+strings.Join(skipped, ",")+"}", claimed)
+		c.o.id.Load(), c.oldest, c.o.cfg.Grace.Seconds(), "{"+strings.Join(skipped, ",")+"}", c.limit)
 	if err != nil {
 		return nil, err
 	}

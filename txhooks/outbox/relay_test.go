@@ -220,6 +220,13 @@ func TestRelayEndsIndexesThatARowDoesNotTell(t *testing.T) {
 	if n := o.Stats().Incomplete; n != 1 {
 		t.Errorf("incomplete: %d", n)
 	}
+	// A trigger says so itself: a column that it captures is gone.
+	s.capture(t, `[{"t": "public.songs", "op": "U", "c": ["id", "title"], "n": 2, "b": "{{1,NULL},{2,NULL}}", "stale": "a column is gone"}]`)
+	c.hears(t, "2=NULL")
+	s.until(t, 0, openRows)
+	if got := c.ended(); got != "title id title" {
+		t.Errorf("ended: %s", got)
+	}
 	// While others wait for the next time, what says everything does not.
 	s.capture(t, captured("songs", `"id"`, `"2"`))
 	s.capture(t, captured("songs", `"id", "title"`, `"3"`, `"x"`))
