@@ -97,3 +97,12 @@ func (t *table) accessOf(key string) *access {
 	}
 	return nil
 }
+
+// Drop ends entries that Audit found wrong.
+func (c *Cache) Drop(ctx context.Context, entries ...WrongEntry) {
+	keys := make([]string, len(entries))
+	for i, w := range entries {
+		keys[i] = w.Key
+	}
+	c.nodes.invalidate(ctx, keys)
+}

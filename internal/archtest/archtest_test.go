@@ -134,6 +134,12 @@ var rules = []rule{
 		"the protocol runs on any store.Store: a Redis client here would bind every user to it",
 	},
 	{
+		[]string{"cachedrepo/cachedrepotest"},
+		[]string{"model", "txhooks", "txhooks/txwatch", "cachedrepo"},
+		nil,
+		"it is for the tests of applications, on whatever database and store they run",
+	},
+	{
 		[]string{"migrations"},
 		[]string{"model"},
 		[]string{"github.com/golang-migrate/migrate/v4"},
