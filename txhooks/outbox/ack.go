@@ -2,7 +2,6 @@ package outbox
 
 import (
 	"context"
-	"database/sql"
 	"strconv"
 	"strings"
 	"sync"
@@ -88,7 +87,7 @@ func (o *Outbox) flush(ctx context.Context) {
 	if len(ids) == 0 || o.id.Load() == 0 {
 		return
 	}
-	n, err := o.settle(ctx, o.db, `tx = ANY ($2::text::uuid[])`, listed(ids, uuid))
+	n, err := o.settle(ctx, `tx = ANY ($2::text::uuid[])`, listed(ids, uuid))
 	if err != nil {
 		o.trouble("acknowledge", err)
 		return
@@ -97,27 +96,27 @@ func (o *Outbox) flush(ctx context.Context) {
 	o.count.acked.Add(uint64(n))
 }
 
-// execer is a transaction, or a pool.
-type execer interface {
-	ExecContext(ctx context.Context, query string, args ...any) (sql.Result, error)
-}
-
-// settle acknowledges open rows for this consumer. A row is done when every consumer that is alive has acknowledged it.
+// settle acknowledges rows that nobody else has in hand, for this consumer. That a row must be open to be acknowledged is not
+// said: the planner would look for it among all that are.
 //
 // The rows are locked before they are written to, so that of two consumers the second adds itself to what the first has
 // left: what FOR UPDATE returns is the row's latest version, and UPDATE looks at that again.
-func (o *Outbox) settle(ctx context.Context, on execer, which string, arg any) (int64, error) {
+func (o *Outbox) settle(ctx context.Context, which string, arg any) (int64, error) {
 	t := o.tables()
-	res, err := on.ExecContext(ctx, `WITH mine AS MATERIALIZED (
-			SELECT id FROM `+t.outbox+` WHERE `+which+` AND done_at IS NULL AND NOT acked @> ARRAY[$1::int] FOR UPDATE SKIP LOCKED
+	res, err := o.db.ExecContext(ctx, `WITH mine AS MATERIALIZED (
+			SELECT id FROM `+t.outbox+` WHERE `+which+` AND NOT acked @> ARRAY[$1::int] FOR UPDATE SKIP LOCKED
 		)
-		UPDATE `+t.outbox+` o SET acked = o.acked || $1::int,
-			done_at = CASE WHEN ARRAY(SELECT id FROM `+t.consumers+` WHERE expires_at > now()) <@ (o.acked || $1::int) THEN clock_timestamp() END
-		FROM mine WHERE o.id = mine.id`, o.id.Load(), arg)
+		UPDATE `+t.outbox+" o SET "+t.acknowledged()+" FROM mine WHERE o.id = mine.id", o.id.Load(), arg)
 	if err != nil {
 		return 0, err
 	}
 	return res.RowsAffected()
+}
+
+// acknowledged adds consumer $1. A row is done when every consumer that is alive has acknowledged it.
+func (t *tables) acknowledged() string {
+	return "acked = o.acked || $1::int, done_at = coalesce(o.done_at, CASE WHEN ARRAY(SELECT id FROM " + t.consumers +
+		" WHERE expires_at > now()) <@ (o.acked || $1::int) THEN clock_timestamp() END)"
 }
 
 // listed writes a list as PostgreSQL reads an array of what needs no quotes.

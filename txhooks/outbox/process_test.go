@@ -75,7 +75,7 @@ func newService(conn *sqlx.DB, client *redis.Client, cfg cachedrepo.Config, box 
 }
 
 // serve makes a service of this process.
-func serve(t *testing.T, url string, client *redis.Client, namespace string, box outbox.Config) *service {
+func serve(t testing.TB, url string, client *redis.Client, namespace string, box outbox.Config) *service {
 	t.Helper()
 	s, err := newService(testenv.Open(t, "postgres", url), client, cachedrepo.Config{Namespace: namespace}, box)
 	if err != nil {
@@ -222,7 +222,7 @@ func (s *service) becomes(t *testing.T, id int64, want string) time.Duration {
 	return time.Since(start)
 }
 
-func eventually(t *testing.T, what string, is func() bool) {
+func eventually(t testing.TB, what string, is func() bool) {
 	t.Helper()
 	for end := time.Now().Add(patience); !is(); time.Sleep(time.Millisecond) {
 		if time.Now().After(end) {
@@ -231,7 +231,7 @@ func eventually(t *testing.T, what string, is func() bool) {
 	}
 }
 
-func (s *service) until(t *testing.T, want int, query string) {
+func (s *service) until(t testing.TB, want int, query string) {
 	t.Helper()
 	eventually(t, query, func() bool {
 		var n int

@@ -36,7 +36,7 @@ var Writer func()
 const WriterVariable = "ASIDE_TEST_OUTBOX"
 
 // Schema is that of the outbox's own tables.
-func Schema(t *testing.T) string { return schema(t) }
+func Schema(t testing.TB) string { return schema(t) }
 
 // patience bounds what is waited for on a machine that is busy with other tests.
 const patience = 20 * time.Second
@@ -61,7 +61,7 @@ func database(t *testing.T) *testenv.PG {
 	return testenv.PostgresWith(t, schema(t))
 }
 
-func schema(t *testing.T) string {
+func schema(t testing.TB) string {
 	t.Helper()
 	made, err := os.ReadFile("../../migrations/sql/0003_outbox.up.sql")
 	if err != nil {
