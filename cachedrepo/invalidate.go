@@ -33,7 +33,7 @@ func (rt *runtime) Ended(ctx context.Context, o txhooks.Outcome, changes txhooks
 	if w != nil && o == txhooks.Committed {
 		pending = w.release(ctx)
 	} else {
-		pending = rt.drop(ctx, o, changes)
+		pending = rt.drop(ctx, protocol.Mode{Strict: w != nil}, o, changes)
 	}
 	rt.unread(ctx, changes)
 	rt.auditor.committed(changes)
@@ -43,9 +43,9 @@ func (rt *runtime) Ended(ctx context.Context, o txhooks.Outcome, changes txhooks
 	return pending
 }
 
-// drop is what follows in default mode. In doubt it is right for strict tables as well: it leaves intents alone.
-func (rt *runtime) drop(ctx context.Context, o txhooks.Outcome, changes txhooks.Changes) (pending int) {
-	for _, step := range protocol.After(protocol.Mode{}, o) {
+// drop is what follows where nothing is released: in default mode, and in doubt.
+func (rt *runtime) drop(ctx context.Context, m protocol.Mode, o txhooks.Outcome, changes txhooks.Changes) (pending int) {
+	for _, step := range protocol.After(m, o) {
 		switch step {
 		case protocol.InvalidateAgain:
 			rt.again(ctx, changes)

@@ -53,7 +53,7 @@ func (m *model) expiries() {
 					over = over && (w.tx == aborted || m.cur.applied[k] >= w.pos)
 				}
 			} else {
-				over = over || m.Faults.TokenExpiry || m.Faults.StuckCommit && w.at == dead
+				over = over || m.Faults.TokenExpiry || m.Faults.StuckCommit && w.tx == inFlight
 			}
 			if !over {
 				continue

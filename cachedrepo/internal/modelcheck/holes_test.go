@@ -95,7 +95,8 @@ var holes = []hole{
 
 	{"a fill without its lease", modelcheck.Config{Step: openFill}, []modelcheck.Property{p1, p2}},
 	{"an invalidation that spares leases", modelcheck.Config{Step: sparingInvalidate}, []modelcheck.Property{p1, p2}},
-	{"an invalidation that ends intents", modelcheck.Config{Mixed: true, Strict: true, Step: endingInvalidate, Faults: modelcheck.Faults{InDoubt: true}}, []modelcheck.Property{p2}},
+	{"an invalidation that ends intents", modelcheck.Config{Strict: true, Step: endingInvalidate, Faults: modelcheck.Faults{InDoubt: true}}, []modelcheck.Property{p3}},
+	{"an acquire that takes leases over", modelcheck.Config{Step: greedyAcquire}, []modelcheck.Property{p4}},
 	{"an intent that spares values", modelcheck.Config{Strict: true, Step: sparingIntend}, []modelcheck.Property{p3}},
 	{"tokens that outlive their deadline", modelcheck.Config{Strict: true, Step: immortal, Faults: modelcheck.Faults{WriterCrash: true}}, []modelcheck.Property{p4}},
 }
@@ -181,6 +182,13 @@ func sparingInvalidate(e store.Entry, op store.Op, now time.Time) (store.Entry, 
 func endingInvalidate(e store.Entry, op store.Op, now time.Time) (store.Entry, store.Reply) {
 	if op.Kind == store.Invalidate {
 		return store.Entry{}, store.Reply{}
+	}
+	return store.Step(e, op, now)
+}
+
+func greedyAcquire(e store.Entry, op store.Op, now time.Time) (store.Entry, store.Reply) {
+	if op.Kind == store.Acquire && e.State == store.Lease {
+		e = store.Entry{}
 	}
 	return store.Step(e, op, now)
 }

@@ -54,7 +54,8 @@ type Faults struct {
 	InDoubt     bool // the answer to COMMIT is lost; the server commits later, or not at all
 	TokenExpiry bool // a writer's token ends before its transaction does
 	Timeout     bool // the database ends a transaction on its own
-	StuckCommit bool // the COMMIT of a dead writer outlives its tokens
+	StuckCommit bool // a COMMIT whose client is gone outlives its tokens
+	Away        bool // the store cannot be reached before COMMIT, and the transaction goes on without tokens
 	Evictions   int  // of the key, the entry or the generation; never of marks
 	Unreachable bool // the steps after the outcome fail, and success is returned all the same
 	Failovers   int  // an asynchronous replica of the store takes over

@@ -1,6 +1,8 @@
 package modelcheck
 
 import (
+	"fmt"
+
 	"github.com/asidego/aside/cachedrepo/internal/protocol"
 	"github.com/asidego/aside/cachedrepo/store"
 )
@@ -186,8 +188,8 @@ func (m *model) acquires(i int) {
 	was := s.at[key]
 	reply := m.do(&s, key, op)
 	m.repeated(s, i, "R", "asks for the lease, hears nothing, will ask again")
-	if was.State == store.Value && reply.State == store.Lease {
-		m.takesOver(&s, i, was.Value)
+	if reply.State == store.Lease && reply.Token == token {
+		m.takes(&s, i, was)
 	}
 	v := protocol.Unusable
 	if reply.State == store.Value {
@@ -215,12 +217,18 @@ func (m *model) acquires(i int) {
 	}
 }
 
-// takesOver checks that a value was taken away by somebody who had seen it and cannot use it. Were it otherwise, two readers,
-// or two versions, could do so by turns for ever.
-func (m *model) takesOver(s *state, i int, value []byte) {
-	version := m.version(i)
-	if int8(value[1]) == s.epoch && int8(value[2]) >= version {
-		m.broken(P4, "a reader has taken a good value away, and others can do so by turns for ever")
+// takes checks what a lease was taken from: not from a load that runs, and not from a value that its reader could use, or a
+// newer version of the program. Were it otherwise, two readers could do so by turns for ever, and nothing would be cached.
+func (m *model) takes(s *state, i int, was *store.Entry) {
+	switch was.State {
+	case store.Value:
+		if int8(was.Value[1]) == s.epoch && int8(was.Value[2]) >= m.version(i) {
+			m.broken(P4, fmt.Sprintf("R%d has taken a good value away, and others can do so by turns for ever", i+1))
+		}
+	case store.Lease:
+		if was.Token != readerToken(i, s.readers[i].tries) {
+			m.broken(P4, fmt.Sprintf("R%d has taken another's lease away, and others can do so by turns for ever", i+1))
+		}
 	}
 }
 

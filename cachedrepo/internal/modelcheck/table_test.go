@@ -73,6 +73,10 @@ var table = []row{
 	{"the same + outbox", func(c *modelcheck.Config) {
 		c.Faults.WriterCrash, c.Faults.StuckCommit, c.Outbox = true, true, true
 	}, [4]string{"-", "yyny", "-", "yyny"}},
+	{"in-doubt commit, which outlives its tokens; invalidated again", func(c *modelcheck.Config) {
+		c.Faults.InDoubt, c.Faults.StuckCommit = true, true
+	}, [4]string{"-", "yyny", "-", "yyny"}},
+	{"cache unreachable before commit, the write goes on", func(c *modelcheck.Config) { c.Faults.Away = true }, [4]string{"-", "yyny", "-", "yyny"}},
 	{"replies lost, commands repeated", func(c *modelcheck.Config) { c.Faults.Repeats = 1 }, [4]string{"yyny", "yyyy", "yyny", "yyyy"}},
 	{"callers give up, commands arrive later", func(c *modelcheck.Config) { c.Faults.Late = 1 }, [4]string{"yyny", "yyyy", "yyny", "yyyy"}},
 	{"readers of one process, which share loads", func(c *modelcheck.Config) { c.Together = true }, [4]string{"yyny", "yyyy", "yyny", "yyyy"}},

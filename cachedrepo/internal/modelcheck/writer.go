@@ -134,6 +134,11 @@ func (m *model) prepares(s state, i int) {
 		n.steps(i, len(steps), atCommit)
 	}
 	m.emit(&n, "W", i, "before COMMIT: "+stepNames[step])
+	if m.Faults.Away {
+		n := s
+		n.steps(i, len(steps), atCommit)
+		m.emit(&n, "W", i, "before COMMIT: cannot reach the store, and goes on")
+	}
 	if m.delayed() {
 		at, op := m.act(i, step)
 		// Nobody knows whether it has arrived: rolled back, and the steps that follow.

@@ -95,14 +95,14 @@ func TestWriterSteps(t *testing.T) {
 			steps{protocol.Intend},
 			steps{protocol.Release},
 			steps{protocol.Release},
-			nil,
+			steps{protocol.InvalidateAgain, protocol.Invalidate},
 		},
 		{
 			protocol.Mode{Strict: true, Marks: true},
 			steps{protocol.Mark, protocol.Intend},
 			steps{protocol.Release},
 			steps{protocol.Release},
-			nil,
+			steps{protocol.InvalidateAgain, protocol.Invalidate},
 		},
 	} {
 		for _, d := range []struct {

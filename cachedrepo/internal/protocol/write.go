@@ -45,13 +45,12 @@ func Before(m Mode) []Step {
 // every key even if another's failed.
 //
 // In doubt, tokens are left to their deadlines: released now, they would let a reader store the old row before the server
-// commits (history 7). Without tokens nothing protects the key (history 6): it is invalidated for what has been committed
-// already, and again for what the server commits yet.
+// commits (history 7). Where there are none nothing protects the key (history 6): it is invalidated for what has been
+// committed already, and again for what the server commits yet. That is done in strict mode, too, where it leaves tokens
+// alone: they may have been lost, or end before the server decides.
 func After(m Mode, o txhooks.Outcome) []Step {
 	switch {
-	case m.Strict && o == txhooks.InDoubt:
-		return nil
-	case m.Strict:
+	case m.Strict && o != txhooks.InDoubt:
 		return released[:]
 	case o == txhooks.RolledBack:
 		return nil
@@ -60,7 +59,7 @@ func After(m Mode, o txhooks.Outcome) []Step {
 	if o == txhooks.InDoubt {
 		steps = inDoubt[:]
 	}
-	if !m.Marks {
+	if !m.Marks || m.Strict { // strict, the mark stands already
 		steps = steps[1:]
 	}
 	return steps
