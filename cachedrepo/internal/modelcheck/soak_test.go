@@ -32,7 +32,7 @@ func TestSoakVerdicts(t *testing.T) {
 				c.Faults.RelayCrash = c.Outbox
 				switch b {
 				case 1:
-					c.Readers = 3
+					c.Readers, c.Writers = 3, 2
 				case 2:
 					c.Attempts = 2
 					c.Faults.Evictions *= 2

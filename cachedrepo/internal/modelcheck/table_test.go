@@ -80,7 +80,7 @@ var table = []row{
 	{"replies lost, commands repeated", func(c *modelcheck.Config) { c.Faults.Repeats = 1 }, [4]string{"yyny", "yyyy", "yyny", "yyyy"}},
 	{"callers give up, commands arrive later", func(c *modelcheck.Config) { c.Faults.Late = 1 }, [4]string{"yyny", "yyyy", "yyny", "yyyy"}},
 	{"readers of one process, which share loads", func(c *modelcheck.Config) { c.Together = true }, [4]string{"yyny", "yyyy", "yyny", "yyyy"}},
-	{"two versions of the program", func(c *modelcheck.Config) { c.Versions = true }, [4]string{"yyny", "yyyy", "-", "-"}},
+	{"two versions of the program", func(c *modelcheck.Config) { c.Versions, c.Readers, c.Writers = true, 3, 1 }, [4]string{"yyny", "yyyy", "-", "-"}},
 	{"a strict and a default writer", func(c *modelcheck.Config) { c.Mixed = true }, [4]string{"-", "yyny", "-", "yyny"}},
 }
 
