@@ -87,7 +87,7 @@ func (o *Outbox) flush(ctx context.Context) {
 	if len(ids) == 0 || o.id.Load() == 0 {
 		return
 	}
-	n, err := o.settle(ctx, `tx = ANY ($2::text::uuid[])`, listed(ids, uuid))
+	n, err := o.settle(ctx, o.writer.witnessed(), listed(ids, uuid))
 	if err != nil {
 		o.trouble("acknowledge", err)
 		return

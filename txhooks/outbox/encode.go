@@ -30,11 +30,12 @@ const (
 	bytesInRow   = 256 << 10
 )
 
-// encode yields the contents of rows.
-func (w *writer) encode(changes txhooks.Changes) iter.Seq2[string, error] {
+// encode yields the contents of rows, of one at least: it is the transaction's witness.
+func (w *writer) encode(changes iter.Seq[txhooks.Change]) iter.Seq2[string, error] {
 	return func(yield func(string, error) bool) {
 		var p part
-		for c := range changes.All() {
+		none := true
+		for c := range changes {
 			p.add(w, c)
 			if p.changes < changesInRow && p.bytes < bytesInRow {
 				continue
@@ -42,10 +43,13 @@ func (w *writer) encode(changes txhooks.Changes) iter.Seq2[string, error] {
 			if !yield(p.text()) {
 				return
 			}
-			p = part{}
+			p, none = part{}, false
 		}
-		if p.changes > 0 {
+		switch {
+		case p.changes > 0:
 			yield(p.text())
+		case none:
+			yield("[]", nil)
 		}
 	}
 }

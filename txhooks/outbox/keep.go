@@ -23,6 +23,13 @@ func (o *Outbox) keep() {
 		if o.try("keep", func(ctx context.Context) error { return o.live(ctx, &k) }) {
 			o.try("sweep", func(ctx context.Context) error { return o.sweep(ctx, &k) })
 			o.try("count", o.measure)
+			if now := time.Now(); now.Sub(k.looked) >= lookForCapture {
+				k.looked = now
+				o.try("capture", func(ctx context.Context) error {
+					_, err := o.writer.look(ctx, o.db)
+					return err
+				})
+			}
 			if now := time.Now(); now.Sub(k.purged) >= purgeEvery {
 				if o.try("purge", o.purge) {
 					k.purged = now
@@ -46,6 +53,7 @@ type keeper struct {
 	failed bool      // one since then was not answered: it may have taken effect late
 	swept  string    // the consumers that were alive at the last sweep
 	purged time.Time
+	looked time.Time // for tables that are captured
 }
 
 // try runs f with a bound and reports its error.

@@ -154,6 +154,10 @@ func Start(db *txhooks.DB, c Consumer, cfg Config) (*Outbox, error) {
 	} else if err := o.payDebt(ctx); err != nil {
 		o.trouble("retire", err)
 	}
+	o.leave = append(o.leave, o.writer.serve(o))
+	if _, err := o.writer.look(ctx, o.db); err != nil {
+		o.trouble("capture", err)
+	}
 	o.running.Go(o.keep)
 	o.running.Go(o.relay)
 	o.running.Go(o.acknowledge)

@@ -38,7 +38,7 @@ func (w *writer) Resolve(ctx context.Context, changes txhooks.Changes) (txhooks.
 
 func (w *writer) resolve(ctx context.Context, changes txhooks.Changes) (txhooks.Outcome, error) {
 	s, ok := w.recall(changes.ID())
-	if !ok || w.doubt <= 0 {
+	if !ok || s.xid == "" || w.doubt <= 0 {
 		return txhooks.InDoubt, nil
 	}
 	ctx, cancel := context.WithTimeout(ctx, w.doubt)

@@ -63,11 +63,15 @@ func database(t *testing.T) *testenv.PG {
 
 func schema(t testing.TB) string {
 	t.Helper()
-	made, err := os.ReadFile("../../migrations/sql/0003_outbox.up.sql")
-	if err != nil {
-		t.Fatal(err)
+	text := songSchema
+	for _, name := range []string{"0003_outbox", "0004_capture"} {
+		made, err := os.ReadFile("../../migrations/sql/" + name + ".up.sql")
+		if err != nil {
+			t.Fatal(err)
+		}
+		text += string(made)
 	}
-	return songSchema + string(made)
+	return text
 }
 
 // consumer remembers what it was told.

@@ -24,8 +24,11 @@ type writer struct {
 
 	staged, resolved, unresolved atomic.Uint64
 
-	cancel func() // the subscription
-	users  int    // guarded by writers
+	captured atomic.Pointer[capture] // nil: not known
+
+	cancel func()           // the subscription
+	users  int              // guarded by writers
+	serves map[*Outbox]bool // guarded by writers: those that have a consumer
 
 	mu        sync.Mutex
 	sent, old map[txhooks.ID]stage // see remember
@@ -33,6 +36,7 @@ type writer struct {
 }
 
 var (
+	_ txhooks.Preparer = (*writer)(nil)
 	_ txhooks.Stager   = (*writer)(nil)
 	_ txhooks.Resolver = (*writer)(nil)
 	_ txhooks.Settler  = (*writer)(nil)
@@ -87,7 +91,7 @@ func (w *writer) Ended(context.Context, txhooks.Outcome, txhooks.Changes) int { 
 func (w *writer) Stage(ctx context.Context, changes txhooks.Changes) error {
 	id := changes.ID()
 	insert := "INSERT INTO " + w.tables().outbox + " (tx, changes) VALUES ($1::text::uuid, $2::text::jsonb) RETURNING xid::text, " + incarnation
-	for part, err := range w.encode(changes) {
+	for part, err := range w.encode(w.beyond(id, changes.All())) {
 		if err != nil {
 			return fmt.Errorf("aside: outbox: %w", err)
 		}
@@ -111,6 +115,7 @@ func uuid(id txhooks.ID) string { return hex.EncodeToString(id[:]) }
 type stage struct {
 	xid         string
 	incarnation int64
+	captured    images // until the row is written
 }
 
 // remember keeps a stage until Settled, or for a few minutes: an attempt that is rolled back and made again is not settled.
@@ -144,13 +149,13 @@ func (w *writer) Settled(_ context.Context, _ txhooks.Outcome, changes txhooks.C
 }
 
 // tables are the names of the outbox's own tables, with their schema: a transaction may have set another search_path.
-type tables struct{ outbox, consumers, parked string }
+type tables struct{ outbox, consumers, parked, captured string }
 
 func (w *writer) tables() *tables {
 	if t := w.names.Load(); t != nil {
 		return t
 	}
-	return &tables{"aside_outbox", "aside_consumers", "aside_parked"}
+	return &tables{"aside_outbox", "aside_consumers", "aside_parked", "aside_captured"}
 }
 
 // find returns the names of the tables, or an error if they are not there.
@@ -160,7 +165,7 @@ func find(ctx context.Context, pool *sql.DB) (*tables, error) {
 		WHERE c.oid = 'aside_outbox'::regclass`).Scan(&schema); err != nil {
 		return nil, err
 	}
-	return &tables{schema + ".aside_outbox", schema + ".aside_consumers", schema + ".aside_parked"}, nil
+	return &tables{schema + ".aside_outbox", schema + ".aside_consumers", schema + ".aside_parked", schema + ".aside_captured"}, nil
 }
 
 // name is what rows call a table: schema and name, if the database has told us the schema.
