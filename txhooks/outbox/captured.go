@@ -95,7 +95,7 @@ func (w *writer) look(ctx context.Context, db querier) (*capture, error) {
 // Prepare implements txhooks.Preparer: it reports what was captured, once deferred triggers have run, whose errors are then
 // those of COMMIT. One statement. What was reported already is not reported again.
 //
-// A row that does not say everything, see row.whole, is the relay's to deliver: it is marked, so that nobody acknowledges it.
+// A row that does not say everything, see row.whole, is left to the relay: it is marked, so that it is not acknowledged with ours.
 func (w *writer) Prepare(ctx context.Context, changes txhooks.Changes, p *txhooks.Preparation) error {
 	c := w.captured.Load()
 	if c == nil { // the database could not be reached before
@@ -134,8 +134,8 @@ func (w *writer) Prepare(ctx context.Context, changes txhooks.Changes, p *txhook
 	}
 	p.Immediate = true
 	if len(broken) > 0 {
-		if _, err := w.db.ExecContext(ctx, "UPDATE "+w.tables().outbox+` SET changes = jsonb_set(changes, '{0,stale}', '"columns of an index are not captured"')
-			WHERE id = ANY ($1::text::bigint[]) AND changes #> '{0,stale}' IS NULL`, listed(broken, number)); err != nil {
+		if _, err := w.db.ExecContext(ctx, "UPDATE "+w.tables().outbox+` SET changes = jsonb_set(changes, '{0,left}', 'true')
+			WHERE id = ANY ($1::text::bigint[])`, listed(broken, number)); err != nil {
 			return fmt.Errorf("aside: outbox: %w", err)
 		}
 	}
@@ -191,7 +191,7 @@ func (w *writer) witnessed() string {
 	if c := w.captured.Load(); c == nil || c.named == nil {
 		return own
 	}
-	return "(" + own + " OR tx IS NULL AND xid = ANY (ARRAY(SELECT xid FROM " + w.tables().outbox + " WHERE " + own + ")) AND changes #> '{0,stale}' IS NULL)"
+	return "(" + own + " OR tx IS NULL AND xid = ANY (ARRAY(SELECT xid FROM " + w.tables().outbox + " WHERE " + own + ")) AND changes #> '{0,left}' IS NULL)"
 }
 
 // images is a set of images of rows, by 64 random bits of each: of ten thousand in one transaction two are taken for one once
