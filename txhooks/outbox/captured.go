@@ -191,7 +191,7 @@ func (w *writer) witnessed() string {
 	if c := w.captured.Load(); c == nil || c.named == nil {
 		return own
 	}
-	return "(" + own + " OR tx IS NULL AND xid = ANY (ARRAY(SELECT xid FROM " + w.tables().outbox + " WHERE " + own + ")) AND changes #> '{0,left}' IS NULL)"
+	return "(" + own + " OR tx IS NULL AND done_at IS NULL AND xid = ANY (ARRAY(SELECT xid FROM " + w.tables().outbox + " WHERE " + own + ")) AND changes #> '{0,left}' IS NULL)"
 }
 
 // images is a set of images of rows, by 64 random bits of each: of ten thousand in one transaction two are taken for one once
