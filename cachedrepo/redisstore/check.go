@@ -77,7 +77,7 @@ func (s *Store) inspect() {
 func (s *Store) Warnings() []string {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return slices.Concat(s.settings, s.server)
+	return slices.Concat(s.settings, s.atStart, s.blind)
 }
 
 // Check refuses a client that must not be used: see New, and a client whose commands reach a replica
@@ -91,6 +91,7 @@ func (s *Store) Check(ctx context.Context) error {
 	if s.unfit != nil {
 		return s.unfit
 	}
+	_ = s.Learn(ctx) // what it cannot learn is among the warnings
 	if c, ok := s.client.(*redis.ClusterClient); ok {
 		return s.checkCluster(ctx, c)
 	}
@@ -181,7 +182,7 @@ func (s *Store) policy(policies ...string) {
 	}
 	s.persist.Store(persist)
 	s.mu.Lock()
-	s.server, s.evicts = warnings, evicts
+	s.atStart, s.evicts = warnings, evicts
 	s.mu.Unlock()
 }
 

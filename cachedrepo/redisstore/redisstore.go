@@ -28,6 +28,7 @@ type Store struct {
 	client  redis.UniversalClient
 	cluster bool  // one key a command
 	unfit   error // what Do and Check answer for a client that must not be used
+	cfg     Config
 
 	// obeys says that the client's commands end at the context's deadline.
 	obeys bool
@@ -38,17 +39,43 @@ type Store struct {
 	plain    atomic.Bool // the server does not know script flags
 	noSetGet atomic.Bool // the server does not know SET NX GET
 
-	mu       sync.Mutex
-	settings []string // of the client, found by New
-	server   []string // of the server, found by the last Check
-	evicts   string   // so was this
+	only    *server       // of a client of one server; nil: a Cluster, whose servers are
+	servers servers       // these
+	doubts  atomic.Uint64 // how often a server was doubted
+	settled atomic.Uint64 // what doubts was when none was
+	moves   atomic.Int64  // how many keys are in servers.moved
+
+	mu        sync.Mutex
+	settings  []string // of the client, found by New
+	atStart   []string // of the server, found by the last Check
+	evicts    string   // so was this
+	blind     []string // servers that do not tell who they are, and why
+	blindTold int      // how many of these Learn has reported
+	skewTold  bool     // clocks are apart, and Learn has reported it
+}
+
+// Config is for NewWith. The zero value is that of New.
+type Config struct {
+	// Epoch tells who a server is: a name that changes whenever it may have lost what it was told, and that it never has
+	// again. It is asked of every server of a Cluster by itself, after each new connection to it and once a second. nil: by INFO,
+	// a name made of its replication id and its run id. Where INFO is not allowed, or an address leads to several servers, as
+	// with some hosted services: FixedEpoch, or a func that asks whoever knows. All processes need the same one.
+	Epoch func(ctx context.Context, server redis.UniversalClient) (string, error)
+}
+
+// FixedEpoch is a Config.Epoch for servers that never go back in time, or of which one is content with the TTL: it asks
+// nobody. Another name is a new beginning: what is cached under the former is not used.
+func FixedEpoch(name string) func(context.Context, redis.UniversalClient) (string, error) {
+	return func(context.Context, redis.UniversalClient) (string, error) { return name, nil }
 }
 
 var (
-	_ store.Store    = (*Store)(nil)
-	_ store.Sharded  = (*Store)(nil)
-	_ store.Scanner  = (*Store)(nil)
+	_ store.Store   = (*Store)(nil)
+	_ store.Sharded = (*Store)(nil)
+	_ store.Scanner = (*Store)(nil)
 	_ store.Evicting = (*Store)(nil)
+	_ store.Epocher = (*Store)(nil)
+	_ store.Learner = (*Store)(nil)
 )
 
 const (
@@ -61,9 +88,17 @@ const (
 
 // New returns a store on client. A client that must not be used (a Ring, whose keys move and come back old, or a Cluster
 // client that reads from replicas) is refused by Check and by every Do.
-func New(client redis.UniversalClient) *Store {
-	s := &Store{client: client, slots: make(chan struct{}, maxAbandoned)}
+//
+// The store adds a hook to the client, which notices new connections.
+func New(client redis.UniversalClient) *Store { return NewWith(client, Config{}) }
+
+// NewWith is New with settings.
+func NewWith(client redis.UniversalClient, cfg Config) *Store {
+	s := &Store{client: client, cfg: cfg, slots: make(chan struct{}, maxAbandoned)}
 	s.inspect()
+	if s.unfit == nil {
+		s.watch()
+	}
 	return s
 }
 
@@ -133,7 +168,40 @@ func (s *Store) await(ctx context.Context, f func() error) error {
 	}
 }
 
+// run runs ops, and once more if the keys turn out to be elsewhere: every operation may run twice.
 func (s *Store) run(ctx context.Context, ops []store.Op, replies []store.Reply) error {
+	const turns = 3
+	for range turns {
+		if err := s.once(ctx, ops, replies); err != nil {
+			if replaced(err) {
+				s.suspectAll(ctx, ops)
+			}
+			return err
+		}
+		moved, err := s.redirected(ctx, ops)
+		if err != nil {
+			return err
+		}
+		if !moved {
+			return s.assure(ctx, ops)
+		}
+	}
+	return errors.New("the keys are on their way between servers")
+}
+
+// suspectAll has the servers asked that may be meant by a refusal: they may have been demoted, or be starting.
+func (s *Store) suspectAll(ctx context.Context, ops []store.Op) {
+	for i := range ops {
+		if at := s.server(ctx, ops[i].Key); at != nil {
+			s.suspect(at)
+		}
+		if s.only != nil {
+			return
+		}
+	}
+}
+
+func (s *Store) once(ctx context.Context, ops []store.Op, replies []store.Reply) error {
 	var again []int
 	var err error
 	if len(ops) == 1 && ops[0].Kind == store.Get { // the hit, and it is worth its own path

@@ -51,6 +51,16 @@ func refused(err error) bool {
 	return strings.HasPrefix(text, notAllowed)
 }
 
+// replaced tells of refusals by which a server may not be the one that it was: demoted, started anew, without its slots.
+func replaced(err error) bool {
+	code, _, _ := strings.Cut(serverError(err), " ")
+	switch code {
+	case "READONLY", "LOADING", "MASTERDOWN", "CLUSTERDOWN", "MOVED":
+		return true
+	}
+	return false
+}
+
 // notAllowed is the NOPERM of a command that a script calls.
 const notAllowed = "ERR The user executing the script can't"
 
