@@ -146,7 +146,7 @@ func (b *share[T]) acquire(ctx context.Context, missing []*item[T]) {
 		return
 	}
 	for _, it := range missing {
-		it.epoch, it.lease = b.acc.epoch(), b.c.flights.leased(ctx, b.load)
+		it.epoch, it.lease = b.acc.epoch(it.key), b.c.flights.leased(ctx, b.load)
 	}
 	replies := b.ask(ctx, "acquire", missing, store.Acquire)
 	if replies == nil && ctx.Err() != nil {

@@ -48,6 +48,15 @@ type Config struct {
 	// refuses writes may serve for good what nobody can invalidate. A process that only reads finds that out within Probe
 	// and WriteTimeout. 0: 1s; < 0: never.
 	Probe time.Duration
+	// Incarnation is how often the database is asked which it is, beside and outside all transactions: one that was failed over
+	// to a standby, or restored, may have lost commits, and rows that it never had would be served until their TTL. What was
+	// cached before is not used once it is another one. All processes of a namespace need the same choice. 0: 1s; < 0: never,
+	// as with Unchecked.
+	Incarnation time.Duration
+	// AsyncCommit says that some transactions switch synchronous_commit off by themselves, so that a crash of PostgreSQL may
+	// lose commits: what was cached before one is not used. Where it is off for the server, a database or a role, that is seen
+	// without being said.
+	AsyncCommit bool
 	// Unchecked leaves the catalog of the database unread: for databases that are none, such as a mock. "Not found" is then
 	// cached under integers and booleans alone, see docs/check.md.
 	Unchecked bool
@@ -94,6 +103,9 @@ type runtime struct {
 	tables   map[*model.Relation]*table
 	accesses map[*model.Access]*access
 
+	era    era
+	onMove atomic.Pointer[func(ctx context.Context) error]
+
 	stats    counters
 	nodes    *nodes
 	auditor  *auditor  // nil: Config.Audit is off
@@ -126,6 +138,7 @@ type table struct {
 type access struct {
 	*model.Access
 	table  *table
+	era    *era
 	prefix string
 	hashed []bool // which values of a key are replaced by a keyed hash; nil: none
 	secret []byte // of these hashes
@@ -142,9 +155,10 @@ type access struct {
 
 // Reasons not to serve an access, as bits.
 const (
-	unservedCatalog  = 1 << iota // the database's catalog says that it must not be cached
-	unservedRegistry             // another process does not invalidate it
-	unservedOff                  // it was switched off
+	unservedCatalog     = 1 << iota // the database's catalog says that it must not be cached
+	unservedRegistry                // another process does not invalidate it
+	unservedOff                     // it was switched off
+	unservedIncarnation             // the database has not said yet which it is
 )
 
 // New subscribes to db's transactions. It fails, with table, column and reason, if a table's records would not survive
@@ -174,6 +188,7 @@ func New(db *txhooks.DB, s store.Store, cfg Config) (*Cache, error) {
 		lookups:  newRounds(), acquires: newRounds(),
 		flights: newFlights(cfg.MaxLoads, cfg.LoadTimeout),
 	}
+	rt.era.store, _ = s.(store.Epocher)
 	for i, t := range cfg.Tables {
 		if t == nil || reflect.ValueOf(t).IsNil() {
 			return nil, fmt.Errorf("aside: Config.Tables[%d] is nil", i)
@@ -196,6 +211,7 @@ func New(db *txhooks.DB, s store.Store, cfg Config) (*Cache, error) {
 	if rt.auditor, err = newAuditor(rt, cfg.Audit); err != nil {
 		return nil, err
 	}
+	rt.startIncarnation()
 	rt.longestTTL.Store(int64(max(cfg.TTL, defaultNegative)))
 	c := &Cache{runtime: rt, opts: Options{TTL: cfg.TTL, Negative: defaultNegative}}
 	if cfg.Mode == InvalidateOnly {
@@ -207,6 +223,7 @@ func New(db *txhooks.DB, s store.Store, cfg Config) (*Cache, error) {
 	if cfg.Registry {
 		if err := rt.register(); err != nil {
 			unsubscribe()
+			rt.nodes.stop()
 			return nil, err
 		}
 	}
@@ -241,6 +258,9 @@ func (cfg Config) withDefaults() (Config, error) {
 	}
 	if cfg.Probe == 0 {
 		cfg.Probe = defaultProbe
+	}
+	if cfg.Incarnation == 0 {
+		cfg.Incarnation = defaultIncarnation
 	}
 	if cfg.Wait == 0 {
 		cfg.Wait = 100 * time.Millisecond
@@ -300,7 +320,7 @@ func (rt *runtime) add(rel *model.Relation) error {
 	t := &table{rel: rel, codec: c}
 	for _, a := range rel.Accesses() {
 		if a.Unique {
-			acc := &access{Access: a, table: t, prefix: keyPrefix(rt.cfg.Namespace, a), hashed: sensitive(rel, a)}
+			acc := &access{Access: a, table: t, era: &rt.era, prefix: keyPrefix(rt.cfg.Namespace, a), hashed: sensitive(rel, a)}
 			if acc.hashed != nil && len(rt.cfg.Secret) < minSecret {
 				return fmt.Errorf("aside: table %s, index %s: a column is sensitive, so Config.Secret needs %d bytes or more, the same in all processes",
 					rel.Name, a.Name, minSecret)

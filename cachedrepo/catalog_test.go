@@ -60,7 +60,7 @@ func (l *logged) logger() *slog.Logger { return slog.New(slog.NewTextHandler(l, 
 
 func newCache(t *testing.T, db *txhooks.DB, cfg cachedrepo.Config) (*cachedrepo.Cache, error) {
 	t.Helper()
-	cfg.Namespace = "shop"
+	cfg.Namespace, cfg.Incarnation = "shop", -1
 	if cfg.Logger == nil {
 		cfg.Logger = silent()
 	}

@@ -133,7 +133,7 @@ func TestClusterSlotMoves(t *testing.T) {
 		m.keys()
 		m.end()
 	})
-	c.hit(t, p.ID, "old")
+	c.warm(t, p.ID, "old") // it was stored in the epoch of the former master
 	c.rename(t, p.ID, "1")
 	c.warm(t, p.ID, "1")
 

@@ -12,7 +12,7 @@ import (
 //	offset  size  field
 //	0       1     format version, 2
 //	1       1     flags: 1 = no such row, 2 = the loader said so with sql.ErrNoRows
-//	2       8     epoch of the key or index when the lease was taken, see standing.go
+//	2       8     epoch of the key when the lease was asked for, see epoch.go
 //	10      8     fingerprint of the record's columns and Go types
 //	18      4     build: Config.Build of the process that stored it
 //	22      4     CRC-32C of the key, the fields above and the payload

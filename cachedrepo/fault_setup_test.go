@@ -43,6 +43,22 @@ func (s *countedStore) Do(ctx context.Context, ops []store.Op, replies []store.R
 	return s.Store.Do(ctx, ops, replies)
 }
 
+// Epoch implements store.Epocher, as the store does.
+func (s *countedStore) Epoch(key string) uint64 {
+	if e, ok := s.Store.(store.Epocher); ok {
+		return e.Epoch(key)
+	}
+	return 0
+}
+
+// Learn implements store.Learner, as the store does.
+func (s *countedStore) Learn(ctx context.Context) error {
+	if l, ok := s.Store.(store.Learner); ok {
+		return l.Learn(ctx)
+	}
+	return nil
+}
+
 // fail has calls fail with what fault returns, before the store is asked; nil: no more.
 func (s *countedStore) fail(fault func(ctx context.Context, ops []store.Op) error) {
 	if fault == nil {

@@ -168,10 +168,6 @@ func (c *Cache) settleAt(ctx context.Context, at *node, all []settlement) {
 	}
 }
 
-// epoch changes when a process has gone that did not invalidate this access, see standingOf. It is taken before the lease is asked
-// for, and written with the value: a value that was loaded before the change and stored after it carries the old one.
-func (a *access) epoch() uint64 { return a.registered.Load() }
-
 // unusable counts a value that may not be used.
 func (rt *runtime) unusable(ctx context.Context, t *table, err error) {
 	switch {

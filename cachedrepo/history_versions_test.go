@@ -42,7 +42,7 @@ func versionsOf(t *testing.T, p *process, st *parkedStore, build uint32) (*cache
 	conn, _ := openCounted(t, p.pg.URL())
 	db := txhooks.New(conn, txhooks.Config{})
 	c, err := cachedrepo.New(db, st, cachedrepo.Config{
-		Namespace: p.ns, Tables: model.Tables{shortProducts}, Timeout: 2 * patience, LoadTimeout: 2 * patience, Wait: -1, Build: build,
+		Namespace: p.ns, Tables: model.Tables{shortProducts}, Timeout: 2 * patience, LoadTimeout: 2 * patience, Wait: -1, Build: build, Incarnation: -1,
 	})
 	if err != nil {
 		t.Fatal(err)

@@ -54,7 +54,7 @@ func (rt *runtime) inspect(ctx context.Context, i *inspection) error {
 		return nil
 	}
 	t := i.acc.table
-	e, err := openEnvelope(i.key, reply[0].Value, i.acc.epoch(), t.codec.fingerprint)
+	e, err := openEnvelope(i.key, reply[0].Value, i.acc.epoch(i.key), t.codec.fingerprint)
 	var cached any
 	if err == nil && e.flags&flagAbsent == 0 {
 		cached = reflect.New(t.rel.Record).Interface()

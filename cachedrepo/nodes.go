@@ -40,6 +40,7 @@ type nodes struct {
 	losses   uint64         // how often that happened
 	regains  bool           // somebody sees to the end of it
 	watched  bool           // the watch runs
+	poll     bool           // the database is to be asked which it is, from the first read on
 	closed   bool
 	logged   map[string]bool
 
@@ -59,6 +60,7 @@ type node struct {
 	kept     atomic.Int64 // how often something became pending because of it
 	mending  bool         // a prober runs
 	key      string       // a key that nobody uses and that it has, for the prober or the watch
+	epoch    *uint64      // as the watch saw it last; nil: not yet
 }
 
 const (
@@ -95,6 +97,7 @@ func (n *nodes) certain(key string) bool {
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	n.watch()
+	n.watchDatabase()
 	if n.closed || n.overflowed() {
 		return false
 	}
@@ -107,7 +110,7 @@ func (n *nodes) certain(key string) bool {
 
 // judge says whether reads must look closer. n.mu is held.
 func (n *nodes) judge() {
-	unsure := n.closed || n.overflowed() || len(n.pending)+len(n.sending) > 0 || !n.watched && n.rt.cfg.Probe > 0
+	unsure := n.closed || n.overflowed() || len(n.pending)+len(n.sending) > 0 || !n.watched && n.rt.cfg.Probe > 0 || n.poll
 	for _, at := range n.byName {
 		unsure = unsure || at.distrust.Load()
 	}

@@ -160,6 +160,22 @@ func (s *parkedStore) Do(ctx context.Context, ops []store.Op, replies []store.Re
 	return err
 }
 
+// Epoch implements store.Epocher, as the store does.
+func (s *parkedStore) Epoch(key string) uint64 {
+	if e, ok := s.Store.(store.Epocher); ok {
+		return e.Epoch(key)
+	}
+	return 0
+}
+
+// Learn implements store.Learner, as the store does.
+func (s *parkedStore) Learn(ctx context.Context) error {
+	if l, ok := s.Store.(store.Learner); ok {
+		return l.Learn(ctx)
+	}
+	return nil
+}
+
 // live changes how long what an operation puts into the store lives.
 func (s *parkedStore) live(ttl func(op store.Op) time.Duration) {
 	s.mu.Lock()

@@ -141,7 +141,7 @@ func (r *read) look(ctx context.Context) (store.Reply, error) {
 func (r *read) acquire(ctx context.Context, move protocol.Move, seen []byte) (store.Reply, *flight, error) {
 	var started *flight
 	reply, err := r.c.acquires.do(ctx, r.key, new(round), func() (store.Reply, error) {
-		epoch, f := r.acc.epoch(), r.c.flights.leased(ctx, nil)
+		epoch, f := r.acc.epoch(r.key), r.c.flights.leased(ctx, nil)
 		granted := false
 		defer func() { // also if the store panics: others may have found the lease, and joined
 			if !granted {
@@ -199,7 +199,7 @@ func (r *read) open(ctx context.Context, reply store.Reply, dst any) (v protocol
 		return protocol.Unusable, nil
 	}
 	t := r.acc.table
-	e, err := openEnvelope(r.key, reply.Value, r.acc.epoch(), t.codec.fingerprint)
+	e, err := openEnvelope(r.key, reply.Value, r.acc.epoch(r.key), t.codec.fingerprint)
 	if err == nil && e.flags&flagAbsent == 0 {
 		err = t.codec.decode(e.payload, dst)
 	}

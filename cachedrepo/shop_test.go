@@ -91,6 +91,9 @@ func (s *shop) cache(t *testing.T, st store.Store, cfg cachedrepo.Config) *cache
 	if cfg.Tables == nil {
 		cfg.Tables = model.Tables{products}
 	}
+	if cfg.Incarnation == 0 {
+		cfg.Incarnation = -1 // and to the database
+	}
 	if cfg.Logger == nil {
 		cfg.Logger = slog.New(slog.NewTextHandler(io.Discard, nil))
 	}

@@ -68,6 +68,10 @@ type Stats struct {
 	AuditSkipped uint64    // samples that Audit.Rate did not let in
 	AuditErrors  uint64    // comparisons that failed: the store or the database could not be asked
 
+	Moved             uint64        // times a server of the store, or the database, was found to have gone back in time
+	IncarnationErrors uint64        // times the database did not say which it is, see Config.Incarnation
+	ClockSkew         time.Duration // how far the clocks of the store's servers and of this machine are apart at least
+
 	Registered     uint64 // times this process registered: more than one says that others took it for dead
 	RegistryErrors uint64 // heartbeats that failed
 	Unregistered   uint64 // writes that returned although this process could not register before
@@ -86,6 +90,7 @@ type counters struct {
 	intended, released, renewed, lost                     atomic.Uint64
 	strictRefused, unguarded                              atomic.Uint64
 	registered, registryErrors, unregistered              atomic.Uint64
+	moved, incarnationErrors                              atomic.Uint64
 }
 
 // Stats returns the counts. They are read one by one: a sum may be off by what happens meanwhile.
@@ -136,8 +141,12 @@ func (c *Cache) Stats() Stats {
 		Unguarded:     n.unguarded.Load(),
 		GuardedReads:  by,
 
-		Maintained:     n.maintained.Load(),
-		Unheard:        n.unheard.Load(),
+		Maintained:        n.maintained.Load(),
+		Unheard:           n.unheard.Load(),
+		Moved:             n.moved.Load(),
+		IncarnationErrors: n.incarnationErrors.Load(),
+		ClockSkew:         c.skew(),
+
 		Registered:     n.registered.Load(),
 		RegistryErrors: n.registryErrors.Load(),
 		Unregistered:   n.unregistered.Load(),
@@ -161,6 +170,14 @@ func (rt *runtime) guardedReads() (all uint64, by map[string]uint64) {
 	return all, by
 }
 
+// skew asks a store that knows.
+func (rt *runtime) skew() time.Duration {
+	if s, ok := rt.store.(interface{ Skew() time.Duration }); ok {
+		return s.Skew()
+	}
+	return 0
+}
+
 // Observer has one optional func per kind of event. They are called by the goroutine that reads or writes and must not
 // block.
 type Observer struct {
@@ -168,7 +185,7 @@ type Observer struct {
 	// how long it took.
 	Read func(ctx context.Context, name string, hit bool, took time.Duration)
 	// Error tells of trouble that no caller hears of: op is get, acquire, fill, invalidate, probe, retire, enumerate, encode,
-	// decode, catalog, registry, identity, intend, renew, release, strict or audit.
+	// decode, catalog, registry, identity, intend, renew, release, strict, audit, epoch, incarnation or replay.
 	Error func(ctx context.Context, op string, err error)
 }
 

@@ -28,6 +28,7 @@ func (n *nodes) watch() {
 			if n.only == nil {
 				next = n.discover(next)
 			}
+			n.learn()
 			n.ask()
 		}
 	})

@@ -63,7 +63,7 @@ func TestWarnings(t *testing.T) {
 	if got := about(o); len(got) != 0 {
 		t.Errorf("after Tune %q", got)
 	}
-	if s := New(struct{ redis.UniversalClient }{}); len(s.Warnings()) != 1 || !s.cluster {
+	if s := New(struct{ redis.UniversalClient }{}); len(s.Warnings()) != 2 || !s.cluster {
 		t.Errorf("a wrapper: %q", s.Warnings())
 	}
 }

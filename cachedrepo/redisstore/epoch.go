@@ -54,10 +54,7 @@ func newServer(client redis.UniversalClient, name string) *server {
 func (at *server) doubted() bool { return at.doubt.Load() != at.known.Load() }
 
 // suspect has the server asked before the next answer counts.
-func (s *Store) suspect(at *server) {
-	at.doubt.Add(1) // first: see settle
-	s.doubts.Add(1)
-}
+func (at *server) suspect() { at.doubt.Add(1) }
 
 // Epoch implements store.Epocher.
 func (s *Store) Epoch(key string) uint64 {
@@ -75,26 +72,26 @@ func (s *Store) Epoch(key string) uint64 {
 
 // assure returns when it is certain who answered, or fails.
 func (s *Store) assure(ctx context.Context, ops []store.Op) error {
-	if s.doubts.Load() == s.settled.Load() || !looks(ops) {
+	if s.only != nil {
+		if !s.only.doubted() || !looks(ops) {
+			return nil
+		}
+		return s.ask(ctx, s.only, false)
+	}
+	if !looks(ops) {
 		return nil
 	}
-	var sure *server
 	for i := range ops {
-		at := s.only
+		at := s.server(ctx, ops[i].Key)
 		if at == nil {
-			if at = s.server(ctx, ops[i].Key); at == nil {
-				return errors.New("the Cluster's servers are not known")
+			return errors.New("the Cluster's servers are not known")
+		}
+		if at.doubted() {
+			if err := s.ask(ctx, at, false); err != nil {
+				return err
 			}
 		}
-		if at == sure {
-			continue
-		}
-		if err := s.ask(ctx, at, false); err != nil {
-			return err
-		}
-		sure = at
 	}
-	s.settle()
 	return nil
 }
 
@@ -103,17 +100,6 @@ func looks(ops []store.Op) bool {
 	return slices.ContainsFunc(ops, func(op store.Op) bool {
 		return op.Kind <= store.AcquireOver || op.Kind == store.Stamps
 	})
-}
-
-// settle makes assure cheap again if no server is doubted. A doubt that arises meanwhile is not lost: either it is seen
-// here, or doubts has grown since it was read.
-func (s *Store) settle() {
-	doubts := s.doubts.Load()
-	settled := true
-	s.each(func(at *server) { settled = settled && !at.doubted() })
-	if settled {
-		s.settled.Store(doubts) // should a later settle have come first, one more look is all it costs
-	}
 }
 
 // ask finds out who a server is if that is in doubt, or anyhow.
@@ -140,7 +126,7 @@ func (s *Store) ask(ctx context.Context, at *server, anyhow bool) error {
 		s.giveUp(at, err.Error())
 	default:
 		if anyhow && errors.Is(err, store.ErrRefused) {
-			s.suspect(at) // a replica: readers have to know
+			at.suspect() // a replica: readers have to know
 		}
 		return err
 	}
@@ -240,7 +226,6 @@ func (s *Store) Learn(ctx context.Context) error {
 		}
 		return s.learnAll(ctx)
 	})
-	s.settle()
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	for ; s.blindTold < len(s.blind); s.blindTold++ {

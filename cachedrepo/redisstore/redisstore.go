@@ -39,11 +39,9 @@ type Store struct {
 	plain    atomic.Bool // the server does not know script flags
 	noSetGet atomic.Bool // the server does not know SET NX GET
 
-	only    *server       // of a client of one server; nil: a Cluster, whose servers are
-	servers servers       // these
-	doubts  atomic.Uint64 // how often a server was doubted
-	settled atomic.Uint64 // what doubts was when none was
-	moves   atomic.Int64  // how many keys are in servers.moved
+	only    *server      // of a client of one server; nil: a Cluster, whose servers are
+	servers servers      // these
+	moves   atomic.Int64 // how many keys are in servers.moved
 
 	mu        sync.Mutex
 	settings  []string // of the client, found by New
@@ -70,12 +68,12 @@ func FixedEpoch(name string) func(context.Context, redis.UniversalClient) (strin
 }
 
 var (
-	_ store.Store   = (*Store)(nil)
-	_ store.Sharded = (*Store)(nil)
-	_ store.Scanner = (*Store)(nil)
+	_ store.Store    = (*Store)(nil)
+	_ store.Sharded  = (*Store)(nil)
+	_ store.Scanner  = (*Store)(nil)
 	_ store.Evicting = (*Store)(nil)
-	_ store.Epocher = (*Store)(nil)
-	_ store.Learner = (*Store)(nil)
+	_ store.Epocher  = (*Store)(nil)
+	_ store.Learner  = (*Store)(nil)
 )
 
 const (
@@ -193,7 +191,7 @@ func (s *Store) run(ctx context.Context, ops []store.Op, replies []store.Reply) 
 func (s *Store) suspectAll(ctx context.Context, ops []store.Op) {
 	for i := range ops {
 		if at := s.server(ctx, ops[i].Key); at != nil {
-			s.suspect(at)
+			at.suspect()
 		}
 		if s.only != nil {
 			return

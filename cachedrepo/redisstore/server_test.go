@@ -382,12 +382,15 @@ func TestRefused(t *testing.T) {
 		do(t, s, store.Op{Kind: store.Invalidate, Key: fmt.Sprint("k", store.Enter)})
 		do(t, s, store.Op{Kind: store.Intend, Key: fmt.Sprint("k", store.AcquireOver), Token: tok(1), TTL: time.Hour}, store.Op{Kind: store.Release, Key: fmt.Sprint("k", store.AcquireOver), Token: tok(1)})
 	}
-	all := func(t *testing.T, s *Store) {
+	refusesWrites := func(t *testing.T, s *Store) {
 		for _, kind := range writes {
 			if try(t, s, store.Op{Kind: kind, Key: fmt.Sprint("k", kind), Token: tok(1), Value: []byte("v"), TTL: time.Hour}) == nil {
 				t.Errorf("operation %d was not refused", kind)
 			}
 		}
+	}
+	all := func(t *testing.T, s *Store) {
+		refusesWrites(t, s)
 		if r := do(t, s, store.Op{Key: "value"})[0]; r.State != store.Value {
 			t.Errorf("reads are not served: %+v", r)
 		}
@@ -407,7 +410,10 @@ func TestRefused(t *testing.T) {
 		if err := client.Do(context.Background(), "replicaof", "127.0.0.1", "1").Err(); err != nil {
 			t.Fatal(err)
 		}
-		all(t, s)
+		refusesWrites(t, s)
+		if err := try(t, s, store.Op{Key: "value"}); err == nil { // it is asked who it is after READONLY, and is not believed
+			t.Error("a replica's answer counts")
+		}
 		if err := s.Check(context.Background()); err == nil || !strings.Contains(err.Error(), "replica") {
 			t.Errorf("Check: %v", err)
 		}

@@ -46,7 +46,6 @@ func (s *Store) watch() {
 			s.giveUp(s.only, fmt.Sprintf("a %T does not show its connections", s.client))
 		}
 	}
-	s.doubts.Store(1)
 }
 
 // hook adds the hook to the client of a node, if it has none. s.servers.mu is held.
@@ -77,10 +76,7 @@ func (s *Store) at(node *redis.Client) *server {
 	s.servers.mu.Lock()
 	defer s.servers.mu.Unlock()
 	s.hook(node)
-	at, known := s.servers.byNode.LoadOrStore(node, newServer(node, node.Options().Addr))
-	if !known {
-		s.doubts.Add(1)
-	}
+	at, _ := s.servers.byNode.LoadOrStore(node, newServer(node, node.Options().Addr))
 	return at.(*server)
 }
 
@@ -170,7 +166,7 @@ func (s *Store) redirected(ctx context.Context, ops []store.Op) (bool, error) {
 	}
 	for i := range ops {
 		if at := s.server(ctx, ops[i].Key); at != nil {
-			s.suspect(at) // it may have been a master before, and the connections to it may be old
+			at.suspect() // it may have been a master before, and the connections to it may be old
 		}
 	}
 	return true, nil
@@ -201,7 +197,7 @@ func (h hook) doubt() {
 		}
 	}
 	if at != nil { // else it is new, and in doubt when it is used
-		h.s.suspect(at)
+		at.suspect()
 	}
 }
 
