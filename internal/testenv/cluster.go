@@ -18,6 +18,10 @@ import (
 // masters is how many servers a cluster has.
 const masters = 3
 
+// nodeTimeout is how long a server may be silent, in ms, until others take it
+// for dead.
+const nodeTimeout = "2000"
+
 // slots is how many slots they share.
 const slots = 16384
 
@@ -83,7 +87,8 @@ func (c *ClusterServers) Client(t TB) *redis.ClusterClient {
 // OwnCluster is a Redis Cluster that belongs to one test.
 type OwnCluster struct {
 	*ClusterServers
-	Masters []*OwnRedis
+	Masters  []*OwnRedis
+	Replicas []*OwnRedis // of the masters in their order, after AddReplicas
 }
 
 // NewRedisCluster starts three masters for one test, which may stop, kill and configure them, and move slots. It takes a
@@ -120,7 +125,7 @@ func (c *OwnCluster) Master(addr string) *OwnRedis {
 func startCluster(args ...string) (servers []*localserver.Redis, err error) {
 	ctx, cancel := context.WithTimeout(context.Background(), ddlTimeout)
 	defer cancel()
-	args = append([]string{"--cluster-enabled", "yes", "--cluster-node-timeout", "2000"}, args...)
+	args = append([]string{"--cluster-enabled", "yes", "--cluster-node-timeout", nodeTimeout}, args...)
 	for range masters {
 		s, err := localserver.StartRedis(ctx, localserver.Options{Args: args})
 		if err != nil {
