@@ -82,6 +82,7 @@ func Open(t TB, driver, url string) *sqlx.DB {
 type OwnPG struct {
 	*PG
 	control
+	postgres *localserver.Postgres
 }
 
 // NewPostgres starts a server for one test, which may stop, kill and restart
@@ -97,6 +98,6 @@ func NewPostgres(t TB, args ...string) *OwnPG {
 	t.Cleanup(func() { check(t, databases.close()) })
 	return &OwnPG{
 		PG:      &PG{databases: databases, name: "postgres"},
-		control: control{t: t, server: server.Server},
+		control: control{t: t, server: server.Server}, postgres: server,
 	}
 }
