@@ -34,6 +34,8 @@ func (c *frameContext) Value(key any) any {
 		if key.db == c.db {
 			return c.frame
 		}
+	case routeKey: // whoever has just written does not want to read what was there before
+		return nil
 	}
 	return c.Context.Value(key)
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"database/sql"
 	"log/slog"
+	"sync/atomic"
 	"time"
 
 	"github.com/jmoiron/sqlx"
@@ -19,6 +20,10 @@ type Config struct {
 	Scope       func(ctx context.Context) (any, error) // the tenant of a call, for tables with a Scope column; nil: none
 	Logger      *slog.Logger                           // told of hooks that panic; nil: slog.Default()
 
+	// Replicas are streaming replicas of the database, for reads that say that one may answer them, see OnReplica: all else
+	// goes to the primary. Each must be one server: not an address behind which there are several, nor a pooler. nil: none.
+	Replicas []*sqlx.DB
+
 	// RefuseOuter has statements, Run and cached reads fail with ErrOuterContext that the function given to Run, or what it
 	// calls, makes on the context outside the transaction, or on one made from that. It is for tests: each Run and each
 	// statement outside one then reads its goroutine's number.
@@ -31,9 +36,10 @@ type Config struct {
 // are for reading, and PrepareContext fails: such a statement would never join a transaction. There is no Begin.
 // Two DBs over one *sql.DB share their transactions and subscribers.
 type DB struct {
-	conn   *sqlx.DB
-	pool   *pool
-	config Config
+	conn     *sqlx.DB
+	pool     *pool
+	config   Config
+	replicas *replicas
 }
 
 // New does not connect.
@@ -41,7 +47,7 @@ func New(db *sqlx.DB, cfg Config) *DB {
 	if cfg.HookTimeout == 0 {
 		cfg.HookTimeout = hookTimeout
 	}
-	return &DB{conn: db, pool: poolOf(db.DB), config: cfg}
+	return &DB{conn: db, pool: poolOf(db.DB), config: cfg, replicas: &replicas{rest: make([]atomic.Int64, len(cfg.Replicas))}}
 }
 
 // In tells whether ctx carries a transaction of db, be it open or finished.

@@ -53,6 +53,9 @@ func (db *DB) GetContext(ctx context.Context, dest any, query string, args ...an
 		return err
 	}
 	if t == nil {
+		if r := db.route(ctx); r != nil {
+			return explain(ctx, db.getAway(ctx, r, dest, query, args))
+		}
 		return explain(ctx, db.conn.GetContext(ctx, dest, query, args...))
 	}
 	return t.note(ctx, t.tx.GetContext(ctx, dest, query, args...))
@@ -65,6 +68,9 @@ func (db *DB) SelectContext(ctx context.Context, dest any, query string, args ..
 		return err
 	}
 	if t == nil {
+		if r := db.route(ctx); r != nil {
+			return explain(ctx, db.selectAway(ctx, r, dest, query, args))
+		}
 		return explain(ctx, db.conn.SelectContext(ctx, dest, query, args...))
 	}
 	return t.note(ctx, t.tx.SelectContext(ctx, dest, query, args...))
@@ -78,6 +84,10 @@ func (db *DB) QueryContext(ctx context.Context, query string, args ...any) (*sql
 		return nil, err
 	}
 	if t == nil {
+		if r := db.route(ctx); r != nil {
+			rows, err := away(ctx, db, r, func(conn *sqlx.DB) (*sql.Rows, error) { return conn.QueryContext(ctx, query, args...) })
+			return rows, explain(ctx, err)
+		}
 		rows, err := db.conn.QueryContext(ctx, query, args...)
 		return rows, explain(ctx, err)
 	}
@@ -92,6 +102,10 @@ func (db *DB) QueryxContext(ctx context.Context, query string, args ...any) (*sq
 		return nil, err
 	}
 	if t == nil {
+		if r := db.route(ctx); r != nil {
+			rows, err := away(ctx, db, r, func(conn *sqlx.DB) (*sqlx.Rows, error) { return conn.QueryxContext(ctx, query, args...) })
+			return rows, explain(ctx, err)
+		}
 		rows, err := db.conn.QueryxContext(ctx, query, args...)
 		return rows, explain(ctx, err)
 	}
@@ -106,6 +120,13 @@ func (db *DB) QueryRowContext(ctx context.Context, query string, args ...any) *s
 		return db.conn.QueryRowContext(failedContext{ctx, err}, query)
 	}
 	if t == nil {
+		if r := db.route(ctx); r != nil {
+			row, _ := away(ctx, db, r, func(conn *sqlx.DB) (*sql.Row, error) {
+				row := conn.QueryRowContext(ctx, query, args...)
+				return row, row.Err()
+			})
+			return row
+		}
 		return db.conn.QueryRowContext(ctx, query, args...)
 	}
 	row := t.tx.QueryRowContext(ctx, query, args...)
@@ -123,6 +144,13 @@ func (db *DB) QueryRowxContext(ctx context.Context, query string, args ...any) *
 		return db.conn.QueryRowxContext(failedContext{ctx, err}, query)
 	}
 	if t == nil {
+		if r := db.route(ctx); r != nil {
+			row, _ := away(ctx, db, r, func(conn *sqlx.DB) (*sqlx.Row, error) {
+				row := conn.QueryRowxContext(ctx, query, args...)
+				return row, row.Err()
+			})
+			return row
+		}
 		return db.conn.QueryRowxContext(ctx, query, args...)
 	}
 	row := t.tx.QueryRowxContext(ctx, query, args...)
