@@ -47,6 +47,8 @@ type item[T any] struct {
 	held  store.Token
 	epoch uint64
 	alone bool // must be asked of the database by itself
+
+	unmarked bool // a replica may be read under the lease
 }
 
 func (i *item[T]) answered() bool { return i.found || i.absent }
@@ -127,7 +129,17 @@ func (b *share[T]) ask(ctx context.Context, name string, items []*item[T], kind 
 	}
 	call, cancel := context.WithDeadline(ctx, b.until)
 	defer cancel()
-	if err := b.c.nodes.do(call, ctx, b.at, name, ops, replies); err != nil {
+	var err error
+	if kind == store.Acquire {
+		var unmarked []bool
+		unmarked, err = b.c.acquire(call, ctx, b.at, ops, replies)
+		for i := range unmarked {
+			items[i].unmarked = unmarked[i]
+		}
+	} else {
+		err = b.c.nodes.do(call, ctx, b.at, name, ops, replies)
+	}
+	if err != nil {
 		b.away = !errors.Is(err, store.ErrFull) // a full store still has what it has
 		return nil
 	}

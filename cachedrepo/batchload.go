@@ -47,7 +47,7 @@ func (b *batch[T]) loadRest(ctx context.Context, items []*item[T]) error {
 		err := from.into(it.acc.table, &it.rec)
 		if errors.Is(err, errOwnOnly) {
 			var rec any
-			if rec, err = it.loadOnce(ctx); err == nil {
+			if rec, err = it.loadOnce(ctx, false); err == nil {
 				it.rec = *rec.(*T)
 			}
 		}
@@ -89,13 +89,17 @@ func (b *batch[T]) land(ctx context.Context, items []*item[T], loaded []result, 
 // one, and nothing is stored for them. Taking them for absent would be a wrong answer, and storing it a lasting one.
 func (b *batch[T]) loadAll(ctx context.Context, items []*item[T], loaded []result) error {
 	b.c.stats.loads.Add(1)
-	asked := make([]int, len(items))
+	asked, keys := make([]int, len(items)), make([]string, len(items))
 	index := make(map[string]int, len(items))
+	unmarked := true
 	for i, it := range items {
-		asked[i] = it.index
+		asked[i], keys[i] = it.index, it.key
 		index[it.key] = i
+		unmarked = unmarked && it.lease != nil && it.unmarked
 	}
-	recs, err := b.query(ctx, asked)
+	recs, err := anywhere(ctx, b.c.runtime, unmarked, func(ctx context.Context) ([]T, error) {
+		return b.query(ctx, asked)
+	}, func(error) bool { return false }, keys...)
 	if err != nil {
 		b.c.loadFailed(ctx)
 		return err
@@ -120,7 +124,7 @@ func (b *batch[T]) loadAll(ctx context.Context, items []*item[T], loaded []resul
 		case loaded[i].rec != nil:
 		case strangers:
 			it.alone = true
-			rec, err := it.loadOnce(ctx)
+			rec, err := it.loadOnce(ctx, false)
 			if err != nil && !errors.Is(err, model.ErrNotFound) && b.c.opts.absenceOf(err) == present {
 				return fmt.Errorf("aside: %s: %w", b.name, err)
 			}

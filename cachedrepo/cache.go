@@ -85,6 +85,8 @@ type Config struct {
 	Strict StrictConfig
 	// Audit compares a sample of the entries with the database. Zero: none.
 	Audit Audit
+	// Replicas has loads answered by replicas of the database. The zero value: none are, and nothing is sent because of them.
+	Replicas ReplicaConfig
 	// Logger is told of the first of each kind of trouble. Keys and values appear at Debug only. nil: slog.Default().
 	Logger *slog.Logger
 }
@@ -111,6 +113,8 @@ type runtime struct {
 	auditor  *auditor  // nil: Config.Audit is off
 	registry *registry // nil: Config.Registry is off
 	strict   *strict   // nil: no table is
+	marks    *marks    // nil: nobody reads replicas
+	replicas *replicas // nil: this process does not
 	lookups  *rounds
 	acquires *rounds
 	flights  *flights
@@ -199,6 +203,10 @@ func New(db *txhooks.DB, s store.Store, cfg Config) (*Cache, error) {
 	}
 	rt.nodes = newNodes(rt)
 	rt.strict = newStrict(rt)
+	rt.marks = newMarks(rt)
+	if rt.replicas, err = newReplicas(rt); err != nil {
+		return nil, err
+	}
 	if err := rt.checkStore(); err != nil {
 		return nil, err
 	}
@@ -228,6 +236,7 @@ func New(db *txhooks.DB, s store.Store, cfg Config) (*Cache, error) {
 		}
 	}
 	rt.auditor.start()
+	rt.replicas.start()
 	return c, nil
 }
 
@@ -289,6 +298,9 @@ func (cfg Config) withDefaults() (Config, error) {
 	}
 	if cfg.Heartbeat > time.Minute {
 		return cfg, fmt.Errorf("aside: Config.Heartbeat is %s: at most 1m", cfg.Heartbeat)
+	}
+	if err := cfg.Replicas.check(); err != nil {
+		return cfg, err
 	}
 	if cfg.Mode > InvalidateOnly {
 		return cfg, fmt.Errorf("aside: Config.Mode is %d", cfg.Mode)
@@ -380,6 +392,7 @@ func (c *Cache) Close(ctx context.Context) error {
 		defer cancel()
 	}
 	c.flights.wait(ctx)
+	c.replicas.close()
 	n := c.nodes.close(ctx)
 	c.registry.close(ctx)
 	if n > 0 {

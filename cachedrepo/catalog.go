@@ -11,6 +11,7 @@ import (
 	"github.com/asidego/aside/cachedrepo/finding"
 	"github.com/asidego/aside/cachedrepo/internal/catalog"
 	"github.com/asidego/aside/model"
+	"github.com/asidego/aside/txhooks"
 )
 
 const (
@@ -66,7 +67,7 @@ func (rt *runtime) readCatalog(ctx context.Context) (finding.List, error) {
 	for _, t := range rt.cfg.Tables {
 		names = append(names, t.Relation().Name)
 	}
-	call, cancel := context.WithTimeout(ctx, catalogTimeout)
+	call, cancel := context.WithTimeout(txhooks.OnPrimary(ctx), catalogTimeout)
 	defer cancel()
 	facts, err := catalog.Read(call, rt.db, names)
 	if err != nil {
@@ -159,7 +160,7 @@ func (c *Cache) Check(ctx context.Context) (finding.List, error) {
 	}); ok {
 		list = append(list, s.Inspect(ctx)...)
 	}
-	list = append(list, c.evictions()...)
+	list = append(append(list, c.evictions()...), c.replicas.findings()...)
 	c.catalog.mu.Lock()
 	found, err := c.readCatalog(ctx)
 	c.catalog.mu.Unlock()

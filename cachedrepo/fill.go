@@ -16,14 +16,16 @@ import (
 )
 
 // fetch loads the row for all who wait.
-func (r *read) fetch(ctx context.Context) *result {
-	rec, err := r.loadOnce(ctx)
+func (r *read) fetch(ctx context.Context, unmarked bool) *result {
+	rec, err := r.loadOnce(ctx, unmarked)
 	return &result{rec: rec, err: err, absence: r.c.opts.absenceOf(err)}
 }
 
-func (r *read) loadOnce(ctx context.Context) (any, error) {
+func (r *read) loadOnce(ctx context.Context, unmarked bool) (any, error) {
 	r.c.stats.loads.Add(1)
-	rec, err := r.load(ctx)
+	rec, err := anywhere(ctx, r.c.runtime, unmarked, r.load, func(err error) bool {
+		return absent(err) || r.c.opts.absenceOf(err) != present
+	}, r.key)
 	if err != nil {
 		if !absent(err) && r.c.opts.absenceOf(err) == present {
 			r.c.loadFailed(ctx)

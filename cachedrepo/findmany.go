@@ -168,7 +168,7 @@ func (b *batch[T]) answer(ctx context.Context, order []*item[T]) ([]T, error) {
 				err = it.acc.table.codec.decode(payload, &own)
 			}
 			if err != nil {
-				loaded, err := it.loadOnce(ctx)
+				loaded, err := it.loadOnce(ctx, false)
 				if errors.Is(err, model.ErrNotFound) {
 					continue
 				}

@@ -11,6 +11,7 @@ import (
 
 	"github.com/asidego/aside/cachedrepo/store"
 	"github.com/asidego/aside/model"
+	"github.com/asidego/aside/txhooks"
 )
 
 // WrongEntry is an entry that says something else than the database.
@@ -107,7 +108,7 @@ func (i *inspection) locate(cached any) bool {
 
 // row reads the row at a value, past all caches; nil: there is none.
 func (rt *runtime) row(ctx context.Context, a *access, data []model.Datum) (any, error) {
-	ctx, cancel := context.WithTimeout(ctx, rt.cfg.LoadTimeout)
+	ctx, cancel := context.WithTimeout(txhooks.OnPrimary(ctx), rt.cfg.LoadTimeout)
 	defer cancel()
 	rel := a.table.rel
 	where := a.Columns

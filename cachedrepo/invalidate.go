@@ -37,8 +37,12 @@ func (rt *runtime) Ended(ctx context.Context, o txhooks.Outcome, changes txhooks
 	}
 	rt.unread(ctx, changes)
 	rt.auditor.committed(changes)
-	if !rt.registry.settled(ctx) {
+	if late := rt.registry.late(); !rt.registry.settled(ctx) {
 		pending += changes.Len()
+	} else if late {
+		// Others took this process for dead. If it arms no marks and they read replicas, one of them may have stored since the
+		// invalidation what a replica that lagged still had. By now they know.
+		pending = rt.drop(ctx, protocol.Mode{}, txhooks.Committed, changes)
 	}
 	return pending
 }

@@ -158,7 +158,7 @@ func (n *nodes) current(at *node) *node {
 // do calls the server at, nil standing for the one that has the first key, within ctx's deadline and keeps the score.
 // caller is the context of whoever is waiting: its end says nothing about the store.
 func (n *nodes) do(ctx, caller context.Context, at *node, op string, ops []store.Op, replies []store.Reply) error {
-	err := n.rt.store.Do(ctx, ops, replies)
+	err := n.rt.call(ctx, ops, replies)
 	if err == nil {
 		wrote := wrote(ops, replies)
 		if !wrote && n.failing.Load() == 0 {

@@ -110,7 +110,8 @@ type parkedStore struct {
 	mu    sync.Mutex
 	calls []string // the operations of the calls that were sent: "get products:id:1", "fill products:id:1 refused"
 	ttl   func(op store.Op) time.Duration
-	last  map[string]store.Token // the last intent at each key
+	last  map[string]store.Token     // the last intent at each key
+	fault func(ops []store.Op) error // guarded by mu, and called with it held
 }
 
 func parkable(st store.Store) *parkedStore { return &parkedStore{Store: st} }
@@ -127,6 +128,12 @@ func (s *parkedStore) Do(ctx context.Context, ops []store.Op, replies []store.Re
 	}
 	s.mu.Lock()
 	ttl := s.ttl
+	if s.fault != nil {
+		if err := s.fault(ops); err != nil {
+			s.mu.Unlock()
+			return err
+		}
+	}
 	s.mu.Unlock()
 	if ttl != nil {
 		ops = slices.Clone(ops)

@@ -69,7 +69,7 @@ func (n *nodes) flush(ctx context.Context, at *node) error {
 func (n *nodes) replay(ctx context.Context, ops []store.Op) error {
 	call, cancel := context.WithTimeout(ctx, n.rt.cfg.WriteTimeout)
 	defer cancel()
-	return n.rt.store.Do(call, ops, make([]store.Reply, len(ops)))
+	return n.rt.call(call, ops, make([]store.Reply, len(ops)))
 }
 
 // restore trusts a server again, unless something became pending because of it since kept was read.

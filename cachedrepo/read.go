@@ -152,7 +152,7 @@ func (r *read) acquire(ctx context.Context, move protocol.Move, seen []byte) (st
 		if move == protocol.TakeOver {
 			op.Kind, op.Value = store.AcquireOver, seen
 		}
-		reply, err := r.ask(ctx, "acquire", []store.Op{op}, make([]store.Reply, 1))
+		reply, unmarked, err := r.askForLease(ctx, op)
 		if err != nil && ctx.Err() != nil {
 			r.c.abandon(ctx, []settlement{{key: r.key, token: f.token}})
 		}
@@ -166,7 +166,7 @@ func (r *read) acquire(ctx context.Context, move protocol.Move, seen []byte) (st
 		var entry []byte
 		r.c.flights.start(f, func(ctx context.Context) *result {
 			faultpoint.At(faultpoint.AfterAcquire)
-			res := r.fetch(ctx)
+			res := r.fetch(ctx, unmarked)
 			entry = r.entry(ctx, res, epoch)
 			return res
 		}, func(ctx context.Context) {
@@ -191,6 +191,18 @@ func (r *read) ask(ctx context.Context, name string, ops []store.Op, replies []s
 	defer cancel()
 	err := r.c.nodes.do(call, ctx, nil, name, ops, replies)
 	return replies[0], err
+}
+
+// askForLease is ask for a lease. unmarked tells whether a replica may be read under it.
+func (r *read) askForLease(ctx context.Context, op store.Op) (reply store.Reply, unmarked bool, err error) {
+	if time.Until(r.until) <= 0 {
+		return reply, false, errAway
+	}
+	call, cancel := context.WithDeadline(ctx, r.until)
+	defer cancel()
+	replies := make([]store.Reply, 1)
+	of, err := r.c.acquire(call, ctx, nil, []store.Op{op}, replies)
+	return replies[0], of != nil && of[0], err
 }
 
 // open reads the value of a reply, if it has one. err is the answer of a usable one.
@@ -303,7 +315,7 @@ func (r *read) waitFor(ctx context.Context, lease store.Token, until *time.Time)
 func (r *read) fromDatabase(ctx context.Context, dst any) error {
 	for range maxAttempts {
 		f := r.c.flights.queue(ctx, r.key, func(ctx context.Context) *result {
-			res := r.fetch(ctx)
+			res := r.fetch(ctx, false)
 			if !r.acc.table.rel.Immutable {
 				r.entry(ctx, res, 0) // the others decode their own
 			}
@@ -318,7 +330,7 @@ func (r *read) fromDatabase(ctx context.Context, dst any) error {
 
 // loadTo reads the row for this caller alone.
 func (r *read) loadTo(ctx context.Context, dst any) error {
-	rec, err := r.loadOnce(ctx)
+	rec, err := r.loadOnce(ctx, false)
 	if err == nil {
 		assign(dst, rec)
 	}

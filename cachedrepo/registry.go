@@ -106,6 +106,9 @@ func (rt *runtime) register() error {
 		}
 		a.unserve(unservedRegistry, true)
 	}
+	if rt.marks != nil {
+		r.declares = append(r.declares, rt.marks.declares())
+	}
 	slices.Sort(r.declares)
 	rt.registry = r
 	if err := r.settle(r.ctx); unusable(err) {
@@ -200,6 +203,9 @@ func (r *registry) beat(ctx context.Context) (err error) {
 	for _, a := range r.rt.accesses {
 		a.stand(r.rt, standingOf(all, a.declares))
 	}
+	if r.rt.replicas != nil {
+		r.rt.replicas.stand(!standingOf(all, r.rt.marks.declares()).maintain)
+	}
 	r.heard.set(r.base, start.Add(stopsAfter*r.rt.cfg.Heartbeat))
 	r.alive.set(r.base, start.Add(expiresAfter*r.rt.cfg.Heartbeat))
 	return nil
@@ -217,6 +223,9 @@ func (r *registry) settled(ctx context.Context) bool {
 	}
 	return true
 }
+
+// late tells whether a write that has been committed must be held.
+func (r *registry) late() bool { return r != nil && !r.isSettled(time.Now()) }
 
 func (r *registry) isSettled(now time.Time) bool {
 	return !r.alive.passed(r.base, now) && int64(now.Sub(r.base)) >= r.noticed.Load()

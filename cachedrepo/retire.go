@@ -134,7 +134,19 @@ func (rt *runtime) prefixes(tables []*table) (prefixes []string) {
 
 // retire invalidates, page by page, what the store lists under prefixes. A Cluster whose slots are on their way says so;
 // nobody else knows better.
+//
+// A key that is not listed gets no mark, and a replica may not have yet what was written before the call. Once MaxLag has
+// passed, those that are read have it.
 func (n *nodes) retire(ctx context.Context, s store.Scanner, prefixes []string) (retired int, err error) {
+	if lag := n.rt.cfg.Replicas.MaxLag; lag > 0 {
+		timer := time.NewTimer(lag)
+		defer timer.Stop()
+		select {
+		case <-timer.C:
+		case <-ctx.Done():
+			return 0, ctx.Err()
+		}
+	}
 	under := n.rt.cfg.Namespace + ":"
 	if len(prefixes) == 1 {
 		under = prefixes[0]

@@ -50,7 +50,13 @@ type Stats struct {
 	Unspooled   uint64 // large transactions of this *sql.DB whose changes were kept in memory for want of a temporary file
 	Unread      uint64 // transactions of which not all changed rows are known: their temporary file could not be read
 	Unknown     uint64 // changes of tables that are not in Config.Tables
-	Opened      uint64 // times this process stopped asking the store
+
+	ReplicaLoads  uint64 // loads answered by a replica of the database
+	Marked        uint64 // loads that went to the primary because a key was written to lately
+	Lagging       uint64 // leases taken while no replica was near enough
+	ReplicaErrors uint64 // failures of replicas: loads that the next one answered then, questions how far they are
+
+	Opened uint64 // times this process stopped asking the store
 
 	Intended      uint64 // intents placed by writes to strict tables, one a key
 	Released      uint64 // intents taken back
@@ -86,6 +92,7 @@ type counters struct {
 	catalogErrors, catalogRefused                         atomic.Uint64
 	invalidated, replayed, givenUp                        atomic.Uint64
 	inDoubt, unread, unknown, opened                      atomic.Uint64
+	replicaLoads, marked, lagging, replicaErrors          atomic.Uint64
 	maintained, unheard                                   atomic.Uint64
 	intended, released, renewed, lost                     atomic.Uint64
 	strictRefused, unguarded                              atomic.Uint64
@@ -140,6 +147,10 @@ func (c *Cache) Stats() Stats {
 		StrictRefused: n.strictRefused.Load(),
 		Unguarded:     n.unguarded.Load(),
 		GuardedReads:  by,
+		ReplicaLoads:  n.replicaLoads.Load(),
+		Marked:        n.marked.Load(),
+		Lagging:       n.lagging.Load(),
+		ReplicaErrors: n.replicaErrors.Load(),
 
 		Maintained:        n.maintained.Load(),
 		Unheard:           n.unheard.Load(),
@@ -185,7 +196,8 @@ type Observer struct {
 	// how long it took.
 	Read func(ctx context.Context, name string, hit bool, took time.Duration)
 	// Error tells of trouble that no caller hears of: op is get, acquire, fill, invalidate, probe, retire, enumerate, encode,
-	// decode, catalog, registry, identity, intend, renew, release, strict, audit, epoch, incarnation or replay.
+	// decode, catalog, registry, identity, intend, renew, release, strict, audit, epoch, incarnation, replay, mark
+	// or replica.
 	Error func(ctx context.Context, op string, err error)
 }
 

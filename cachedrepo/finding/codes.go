@@ -35,6 +35,7 @@ const (
 const (
 	Server      = "server"
 	Recovery    = "recovery"
+	Replica     = "replica"
 	LockTimeout = "lock-timeout"
 	Isolation   = "isolation"
 )
@@ -49,6 +50,7 @@ const (
 	RedisWrites      = "redis-writes"
 	RedisClock       = "redis-clock"
 	StrictEviction   = "strict-eviction"
+	ReplicaEviction  = "replica-eviction"
 )
 
 // Codes lists all kinds of finding, in the order in which docs/check.md explains them.
@@ -75,11 +77,13 @@ var Codes = []Code{
 	{NoIndex, Note},
 	{Server, Refuse},
 	{Recovery, Refuse},
+	{Replica, Warn},
 	{LockTimeout, Note},
 	{Isolation, Note},
 	{RedisClient, Refuse},
 	{RedisRole, Refuse},
 	{StrictEviction, Refuse},
+	{ReplicaEviction, Refuse},
 	{RedisVersion, Warn},
 	{RedisWrites, Warn},
 	{RedisPolicy, Warn},

@@ -44,6 +44,7 @@ var (
 	_ store.Store   = (*Store)(nil)
 	_ store.Scanner = (*Store)(nil)
 	_ store.Private = (*Store)(nil)
+	_ store.Paired  = (*Store)(nil)
 )
 
 // New returns an empty store.
@@ -64,6 +65,9 @@ func New(cfg Config) *Store {
 	}
 	return s
 }
+
+// Paired implements store.Paired: a call runs one operation after the other.
+func (s *Store) Paired() bool { return true }
 
 // Private implements store.Private.
 func (s *Store) Private() string { return s.name }

@@ -74,6 +74,8 @@ var (
 	_ store.Evicting = (*Store)(nil)
 	_ store.Epocher  = (*Store)(nil)
 	_ store.Learner  = (*Store)(nil)
+	_ store.Paired   = (*Store)(nil)
+	_ store.Keeping  = (*Store)(nil)
 )
 
 const (
@@ -99,6 +101,13 @@ func NewWith(client redis.UniversalClient, cfg Config) *Store {
 	}
 	return s
 }
+
+// KeepsTokens implements store.Keeping, with what the last Check has found.
+func (s *Store) KeepsTokens() bool { return s.persist.Load() }
+
+// Paired implements store.Paired: on one server a pair is in one script, for maxScript is even. On a Cluster a script is for
+// one slot, and two scripts may go to two servers.
+func (s *Store) Paired() bool { return !s.cluster }
 
 // Do runs ops. With a client that does not watch deadlines (redis.Options.ContextTimeoutEnabled is off) each call costs
 // a goroutine, which stays behind when ctx ends first; so it does for a ctx without a deadline in the near future, because

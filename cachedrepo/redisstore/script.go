@@ -32,12 +32,12 @@ var (
 	freeing = newScript("#!lua flags=allow-oom\n" + stepSource)
 )
 
-func frees(kind store.OpKind) bool {
-	switch kind {
+func frees(op *store.Op) bool {
+	switch op.Kind {
 	case store.Abandon, store.Release, store.Invalidate, store.Bump, store.Leave:
 		return true
 	}
-	return false
+	return op.Always
 }
 
 // scripts runs the operations at by script, in as few commands as their number allows. A batch of both sorts goes as a
@@ -47,7 +47,7 @@ func (s *Store) scripts(ctx context.Context, ops []store.Op, at []int) (calls []
 		n := min(maxScript, len(at))
 		sc := freeing
 		for _, i := range at[:n] {
-			if !frees(ops[i].Kind) {
+			if !frees(&ops[i]) {
 				sc = growing
 			}
 		}

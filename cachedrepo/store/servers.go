@@ -26,3 +26,17 @@ type Evicting interface {
 	// the setting is not known.
 	EvictsTokens() (setting string)
 }
+
+// Paired is what a Store implements that can keep operations on two keys together.
+type Paired interface {
+	// Paired tells that of two operations of one call, one at an even place and the next, whatever their keys, the first has
+	// always run when the second has, and before it. It holds for good. A Cache that reads from replicas of the database needs
+	// one round trip less then.
+	Paired() bool
+}
+
+// Keeping is what a Store implements whose server may keep a writer's token after its deadline, until some operation touches
+// the key.
+type Keeping interface {
+	KeepsTokens() bool
+}

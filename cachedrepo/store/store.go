@@ -46,6 +46,9 @@ type Op struct {
 	// TTL is the life of what the operation puts there: the lease, the value, the writer's token, the generation. It counts
 	// in whole milliseconds, see Millis.
 	TTL time.Duration
+	// Always has an Intend run on a server that is at its memory limit, as what makes keys smaller does there: it is small,
+	// ends soon, and what comes after it must not be refused because of it. Step knows nothing of it.
+	Always bool
 }
 
 // Millis is TTL in milliseconds, rounded up, and at least 1: what an operation puts there exists for a moment at least.

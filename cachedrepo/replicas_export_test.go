@@ -1,0 +1,29 @@
+package cachedrepo
+
+import (
+	"context"
+	"time"
+)
+
+// Proven counts the replicas that may be read now.
+func Proven(c *Cache) (n int) {
+	for _, p := range c.replicas.all {
+		if p.proven(time.Now(), c.replicas.maxLag) != nil {
+			n++
+		}
+	}
+	return n
+}
+
+// MarkKey is where the mark of a key is.
+func MarkKey(c *Cache, key string) string { return c.marks.key(key) }
+
+// MarkLife is how long a mark stands.
+func MarkLife(c *Cache) time.Duration { return c.marks.life }
+
+var EndOfRecord = endOfRecord
+
+// Sweep removes marks as if it were later, and tells whether that was all.
+func Sweep(c *Cache, later time.Duration) bool {
+	return c.marks.broom.sweep(context.Background(), time.Now().Add(later))
+}
