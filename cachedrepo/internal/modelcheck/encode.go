@@ -73,7 +73,12 @@ func (m *model) packReader(s *state, i int, n *nonces) uint64 {
 	}
 	var p packed
 	p.put(4, int8(r.at), int8(r.move), stamp)
-	p.put(7, r.seen)
+	if r.seen != nil {
+		p.put(7, indexOf(r.seen))
+		p.put(4, n.number(stampOf(r.seen)))
+	} else {
+		p.put(11, 0)
+	}
 	p.put(3, r.got, r.epoch, r.after, r.latest, r.on, r.snap, r.tries)
 	p.put(1, bit(r.lease), bit(r.primary), bit(r.held))
 	return p.bits
@@ -81,6 +86,7 @@ func (m *model) packReader(s *state, i int, n *nonces) uint64 {
 
 func packServer(v *server, n *nonces) uint64 {
 	var p packed
+	stamp := int8(0) // of the value
 	for at, e := range v.at {
 		set := int8(0)
 		for _, w := range e.Writers {
@@ -91,6 +97,9 @@ func packServer(v *server, n *nonces) uint64 {
 		case at == mark:
 		case e.State == store.Value:
 			p.put(7, indexOf(e.Value))
+			if at == key {
+				stamp = n.number(stampOf(e.Value))
+			}
 		case e.State == store.Lease:
 			p.put(3, int8(e.Token[1]), int8(e.Token[2]))
 			p.put(1, 0)
@@ -101,6 +110,7 @@ func packServer(v *server, n *nonces) uint64 {
 			p.put(7, 0)
 		}
 	}
+	p.put(4, stamp)
 	if q := v.query; q.set {
 		if stamp := n.number(q.stamp); stamp != worthless {
 			p.put(4, stamp)

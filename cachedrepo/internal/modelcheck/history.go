@@ -31,7 +31,6 @@ func (r *Result) History(p Property) string {
 	}
 	m := newModel(r.config)
 	m.trace = true
-	m.exact = m.exact || r.config.Step != nil
 	var b strings.Builder
 	fmt.Fprintf(&b, "%s is broken:\n", p)
 	s := initial()
@@ -86,6 +85,9 @@ func (m *model) entry(e store.Entry) string {
 		}
 		if m.Versions {
 			s += fmt.Sprintf(" of version %d", e.Value[2])
+		}
+		if m.Stamp {
+			s += fmt.Sprintf(", stamp %x", e.Value[3:5])
 		}
 		return s
 	case store.Lease:

@@ -93,6 +93,9 @@ var holes = []hole{
 	}, []modelcheck.Property{p4}},
 	{"2f: the older version takes over, too", rules(modelcheck.Rules{OlderTakesOver: true}, modelcheck.Config{Versions: true}), []modelcheck.Property{p4}},
 
+	{"2f: a row's entry with a generation, S1 by the lease alone", rules(modelcheck.Rules{JoinOldStamp: true},
+		modelcheck.Config{Together: true, Stamp: true}), []modelcheck.Property{p1}},
+
 	{"a fill without its lease", modelcheck.Config{Step: openFill}, []modelcheck.Property{p1, p2}},
 	{"an invalidation that spares leases", modelcheck.Config{Step: sparingInvalidate}, []modelcheck.Property{p1, p2}},
 	{"an invalidation that ends intents", modelcheck.Config{Strict: true, Step: endingInvalidate, Faults: modelcheck.Faults{InDoubt: true}}, []modelcheck.Property{p3}},

@@ -23,6 +23,7 @@ type Config struct {
 	Attempts         int // how often a read may look again; zero means once
 
 	Query  bool // a query's entry, stamped with a generation, instead of a row's
+	Stamp  bool // a row's entry that carries the generation of its table, too; the second writer changes the whole table
 	Strict bool // intents (or tokens in the generation) before COMMIT
 	Mixed  bool // Strict, but the second writer's transaction is in default mode
 
@@ -78,6 +79,7 @@ type Rules struct {
 	BlindRelay        bool // the relay deletes the key, whatever is there
 	BumpBeforeOnly    bool // G2: the generation is bumped before COMMIT, and not after
 	OlderTakesOver    bool // a reader takes a newer version's value over, too
+	JoinOldStamp      bool // with Stamp, S1 compares the lease, but not the generation
 	UnconditionalJoin bool // S1 without comparing: any lease found means the load that is running here
 }
 
@@ -126,7 +128,6 @@ type reader struct {
 	lease   bool          // the load fills
 	primary bool          // the load must not ask a replica
 	tries   int8
-	seen    int8 // index of the value to take over
 	got     int8 // what the flight has read
 	snap    int8 // Rules.OldSnapshot
 	epoch   int8 // taken before the lease was asked for
@@ -135,6 +136,7 @@ type reader struct {
 	on      int8 // joined: whose flight
 	held    bool // of willLookup: the generation has tokens
 	stamp   store.Token
+	seen    []byte // the value to take over
 }
 
 type writerAt uint8
@@ -288,6 +290,23 @@ func valueIndex(v, epoch, version int8) int8 { return (v*epochs+epoch)*versions 
 
 func indexOf(b []byte) int8 { return valueIndex(int8(b[0]), int8(b[1]), int8(b[2])) }
 
+// value is what reader i stores: with Stamp, the generation follows.
+func (m *model) value(i int, v, epoch int8, stamp store.Token) []byte {
+	b := values[valueIndex(v, epoch, m.version(i))]
+	if m.Stamp {
+		b = append(b[:len(b):len(b)], stamp[:]...)
+	}
+	return b
+}
+
+// stampOf is the generation in a value.
+func stampOf(b []byte) (t store.Token) {
+	if len(b) > 3 {
+		copy(t[:], b[3:])
+	}
+	return t
+}
+
 func (m *model) version(i int) int8 {
 	if m.Versions && i > 0 {
 		return 1
@@ -298,7 +317,7 @@ func (m *model) version(i int) int8 {
 // verdict is what reader i makes of a value.
 func (m *model) verdict(s *state, i int, b []byte) protocol.Verdict {
 	switch {
-	case len(b) == 0 || int8(b[1]) != s.epoch:
+	case len(b) == 0 || int8(b[1]) != s.epoch || stampOf(b) != s.readers[i].stamp:
 		return protocol.Unusable
 	case int8(b[2]) == m.version(i):
 		return protocol.Usable

@@ -47,6 +47,9 @@ func (m *model) hit(s *state) (v int8, ok bool) {
 	if e.State != store.Value || int8(e.Value[1]) != s.epoch {
 		return 0, false
 	}
+	if g := s.at[generation]; m.Stamp && (g.State != store.Generation || len(g.Writers) > 0 || g.Token != stampOf(e.Value)) {
+		return 0, false
+	}
 	return int8(e.Value[0]), true
 }
 
@@ -89,9 +92,11 @@ func (m *model) quiet(s *state) bool {
 // cacheable tells whether a read that comes when all deadlines have passed finds a value, or stores one.
 func (m *model) cacheable(s *state) bool {
 	now := start.Add(2 * lives)
-	if m.Query {
+	if m.Query || m.Stamp {
 		_, r := m.Step(*s.at[generation], store.Op{Kind: store.Stamps, Token: readerToken(most, 0), TTL: lives}, now)
-		return protocol.Stamped([]store.Reply{r}, nil) == protocol.Load
+		if free := protocol.Stamped([]store.Reply{r}, nil) == protocol.Load; m.Query || !free {
+			return free
+		}
 	}
 	e := *s.at[key]
 	if e.State == store.Value {
@@ -100,7 +105,7 @@ func (m *model) cacheable(s *state) bool {
 	me := readerToken(most, 0)
 	op := store.Op{Kind: store.Acquire, Token: me, TTL: lives}
 	_, r := m.Step(e, op, now)
-	if r.State == store.Value && int8(r.Value[1]) != s.epoch {
+	if _, ok := m.hit(s); r.State == store.Value && !ok {
 		op.Kind, op.Value = store.AcquireOver, r.Value
 		_, r = m.Step(e, op, now)
 	}

@@ -51,7 +51,7 @@ func (m *model) begins(i int) {
 	if m.Rules.MarkBeforeLease && m.do(&s, mark, store.Op{Kind: store.Get}).State == store.Intent {
 		r.primary = true
 	}
-	if m.Query {
+	if m.Query || m.Stamp {
 		reply := m.do(&s, generation, store.Op{Kind: store.Stamps, Token: readerToken(i, 0)})
 		m.repeated(s, i, "R", "reads the generation, hears nothing, will ask again")
 		r.at, r.stamp, r.held = willLookup, reply.Token, reply.Held
@@ -74,7 +74,7 @@ func (m *model) looks(s *state, i int, how string) {
 		move, r.lease = protocol.Load, true
 	}
 	if move == protocol.TakeOver {
-		r.seen = indexOf(reply.Value)
+		r.seen = reply.Value
 	}
 	m.follows(s, i, move, reply, how+"looks")
 }
@@ -136,6 +136,10 @@ func (s *state) loads(i int, known bool) {
 func (m *model) shares(s *state, i int, reply store.Reply, how string) {
 	known := -1
 	for j := range m.Readers {
+		// With Stamp the lease alone does not do: a change of the whole table leaves leases as they are.
+		if m.Stamp && !m.Rules.JoinOldStamp && s.readers[i].stamp != s.readers[j].stamp {
+			continue
+		}
 		if m.flies(s, i, j) && (m.Rules.UnconditionalJoin || protocol.Joins(reply.Token, readerToken(j, s.readers[j].tries), true)) {
 			known = j
 		}
@@ -183,7 +187,7 @@ func (m *model) acquires(i int) {
 	token := readerToken(i, r.tries)
 	op := store.Op{Kind: store.Acquire, Token: token}
 	if r.move == protocol.TakeOver {
-		op.Kind, op.Value = store.AcquireOver, values[r.seen]
+		op.Kind, op.Value = store.AcquireOver, r.seen
 	}
 	was := s.at[key]
 	reply := m.do(&s, key, op)
@@ -206,13 +210,13 @@ func (m *model) acquires(i int) {
 		}
 		move = protocol.Database
 	}
-	r.seen, r.move = 0, 0
+	r.seen, r.move = nil, 0
 	m.follows(&s, i, move, reply, "asks for the lease")
 	if m.delayed() {
 		s := *m.cur
 		s.delay(key, op)
 		r := &s.readers[i]
-		r.seen, r.move = 0, 0
+		r.seen, r.move = nil, 0
 		m.asks(&s, i, "asks for the lease and gives up; will ask the database and store nothing")
 	}
 }
@@ -222,7 +226,7 @@ func (m *model) acquires(i int) {
 func (m *model) takes(s *state, i int, was *store.Entry) {
 	switch was.State {
 	case store.Value:
-		if int8(was.Value[1]) == s.epoch && int8(was.Value[2]) >= m.version(i) {
+		if int8(was.Value[1]) == s.epoch && int8(was.Value[2]) >= m.version(i) && stampOf(was.Value) == s.readers[i].stamp {
 			m.broken(P4, fmt.Sprintf("R%d has taken a good value away, and others can do so by turns for ever", i+1))
 		}
 	case store.Lease:
@@ -234,6 +238,15 @@ func (m *model) takes(s *state, i int, was *store.Entry) {
 
 func (m *model) looksUp(i int) {
 	s := *m.cur
+	if m.Stamp {
+		if s.readers[i].held {
+			s.readers[i].primary = true
+			m.asks(&s, i, "finds tokens in the generation: will ask the database and store nothing")
+			return
+		}
+		m.looks(&s, i, "")
+		return
+	}
 	r := &s.readers[i]
 	now := [1]store.Reply{{State: store.Generation, Token: r.stamp, Held: r.held}}
 	var stamps []store.Token
@@ -315,7 +328,7 @@ func (m *model) fills(i int) {
 		epoch = s.epoch
 	}
 	got, token, stamp := r.got, readerToken(i, r.tries), r.stamp
-	op := store.Op{Kind: store.Fill, Token: token, Value: values[valueIndex(got, epoch, m.version(i))]}
+	op := store.Op{Kind: store.Fill, Token: token, Value: m.value(i, got, epoch, stamp)}
 	switch {
 	case m.Query:
 		s.query = entry{true, got, epoch, stamp}

@@ -59,8 +59,8 @@ func Search(c Config, stop ...Property) *Result {
 }
 
 func newModel(c Config) model {
-	exact := c.Step != nil
-	if !exact {
+	exact := c.Step != nil || c.Stamp
+	if c.Step == nil {
 		c.Step = store.Step
 	}
 	c.Attempts = max(1, c.Attempts)

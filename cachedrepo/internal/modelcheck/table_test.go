@@ -120,6 +120,31 @@ func TestVerdicts(t *testing.T) {
 	t.Logf("%d states\n%s", total, lines.String())
 }
 
+// TestStamps is TestVerdicts for row entries that carry their table's generation: the first writer changes a row, and acts
+// on its key; the second changes the whole table, and acts on the generation alone. Each keeps what it keeps by itself.
+func TestStamps(t *testing.T) {
+	total := 0
+	for _, r := range table {
+		for i, strict := range [2]bool{false, true} {
+			c := modelcheck.Config{Readers: 2, Writers: 2, Stamp: true, Strict: strict}
+			r.fault(&c)
+			if r.want[i] == "-" || c.Versions || slow && (c.Outbox || c.Replicas > 0 || c.Faults != (modelcheck.Faults{})) {
+				continue
+			}
+			got := modelcheck.Search(c)
+			total += got.States
+			t.Logf("%s, strict %v: %s, %d states", r.name, strict, verdict(got), got.States)
+			for p := range modelcheck.P4 + 1 {
+				kept := r.want[i][p] == 'y'
+				if kept == got.Broken(p) {
+					t.Errorf("%s, strict %v: %s is %v, want %v\n%s", r.name, strict, p, !got.Broken(p), kept, got.History(p))
+				}
+			}
+		}
+	}
+	t.Logf("%d states", total)
+}
+
 func verdict(r *modelcheck.Result) string {
 	var b strings.Builder
 	for _, kept := range r.Kept() {

@@ -11,7 +11,7 @@ func (m *model) writes(i int) {
 	w := m.cur.writers[i]
 	switch w.at {
 	case notBegun:
-		if i > 0 && !m.Mixed && m.cur.writers[i-1].at == notBegun {
+		if i > 0 && !m.Mixed && !m.Stamp && m.cur.writers[i-1].at == notBegun {
 			return // writers are alike: they begin in order
 		}
 		s := *m.cur
@@ -94,7 +94,7 @@ func (m *model) act(i int, step protocol.Step) (at int, op store.Op) {
 	switch {
 	case step == protocol.Mark:
 		at = mark
-	case m.Query:
+	case m.Query || m.Stamp && i == 1:
 		at, op.Kind = generation, step.OnGeneration()
 	}
 	return at, op

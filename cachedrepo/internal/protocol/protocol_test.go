@@ -129,3 +129,35 @@ func TestWriterSteps(t *testing.T) {
 		}
 	}
 }
+
+func TestStampedMoves(t *testing.T) {
+	g := func(n store.Token, held bool) store.Reply {
+		return store.Reply{State: store.Generation, Token: n, Held: held}
+	}
+	for _, c := range []struct {
+		name   string
+		now    []store.Reply
+		stamps []store.Token
+		want   protocol.Move
+	}{
+		{"no entry", []store.Reply{g(mine, false)}, nil, protocol.Load},
+		{"the same generation", []store.Reply{g(mine, false)}, []store.Token{mine}, protocol.Return},
+		{"another generation", []store.Reply{g(mine, false)}, []store.Token{others}, protocol.Load},
+		{"one of two is another", []store.Reply{g(mine, false), g(mine, false)}, []store.Token{mine, others}, protocol.Load},
+		{"tokens", []store.Reply{g(mine, true)}, []store.Token{mine}, protocol.Database},
+		{"tokens in one of two", []store.Reply{g(mine, false), g(others, true)}, []store.Token{mine, others}, protocol.Database},
+		{"not a generation", []store.Reply{{State: store.Value}}, []store.Token{{}}, protocol.Database},
+	} {
+		if got := protocol.Stamped(c.now, c.stamps); got != c.want {
+			t.Errorf("%s: %d, want %d", c.name, got, c.want)
+		}
+	}
+	for step, want := range map[protocol.Step]store.OpKind{
+		protocol.Mark: store.Intend, protocol.Intend: store.Enter, protocol.Release: store.Leave,
+		protocol.Invalidate: store.Bump, protocol.InvalidateAgain: store.Bump,
+	} {
+		if got := step.OnGeneration(); got != want {
+			t.Errorf("step %d is operation %d on a generation, want %d", step, got, want)
+		}
+	}
+}
