@@ -2,8 +2,11 @@ package soak
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"math/rand/v2"
+	"os"
+	"path/filepath"
 	"slices"
 	"strings"
 	"sync/atomic"
@@ -199,7 +202,8 @@ func (r *run) misconf(f fault) error {
 	}
 	for deadline := now() + int64(patience); ; time.Sleep(5 * time.Millisecond) {
 		if err = r.admin.Do(ctx, "save").Err(); err == nil {
-			return r.admin.ConfigSet(ctx, "save", "").Err()
+			// What was saved must not be there when the server is killed and comes back: that would be another fault.
+			return errors.Join(r.admin.ConfigSet(ctx, "save", "").Err(), os.Remove(filepath.Join(before["dir"], "dump.rdb")))
 		}
 		if now() > deadline {
 			return fmt.Errorf("SAVE: %w", err)
