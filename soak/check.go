@@ -85,14 +85,21 @@ func (h *history) explain(reg string) *violation {
 		}
 	}
 	for _, r := range reads {
-		if r.at < 0 || r.val == 0 { // which "no row" it was is not known
+		if r.at < 0 {
 			continue
 		}
-		if r.ret < latest[r.at].at {
-			latest[r.at] = bound{r.ret, r.String(), r.call}
+		first, last := r.at, r.at // what it can have read: there may have been no row more than once
+		for i, v := range versions[:r.at] {
+			if v.val == r.val {
+				first = i
+				break
+			}
 		}
-		if r.at+1 < len(versions) && r.call > earliest[r.at+1].at {
-			earliest[r.at+1] = bound{r.call, r.String(), r.call}
+		if r.ret < latest[first].at {
+			latest[first] = bound{r.ret, r.String(), r.call}
+		}
+		if last+1 < len(versions) && r.call > earliest[last+1].at {
+			earliest[last+1] = bound{r.call, r.String(), r.call}
 		}
 	}
 	for i := len(versions) - 2; i >= 0; i-- {

@@ -103,6 +103,19 @@ func TestJudgement(t *testing.T) {
 	}
 }
 
+// What is not linearizable can be explained, also by somebody who found no row.
+func TestExplain(t *testing.T) {
+	h := newTold()
+	h.write(2, 10, 50, committed, 0)
+	h.read(0, 12, 15)
+	h.read(1, 16, 18)
+	h.resolve(map[string]int64{"id 1": 1}, h.notes, nil)
+	v := h.explain("id 1")
+	if v == nil || !strings.Contains(v.Text, "Find by reader read 0.1 began 0s after Find by reader read no row had ended") {
+		t.Errorf("explained by %v", v)
+	}
+}
+
 // The window shows both who cannot be right, and nothing from long before.
 func TestWindow(t *testing.T) {
 	h := newTold()

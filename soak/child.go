@@ -143,7 +143,7 @@ func newApp(s setting) (*app, error) {
 	client := redis.NewClient(options)
 	db, t := txhooks.New(conn, txhooks.Config{}), s.Mode.items()
 	c, err := cachedrepo.New(db, broken(s.Broken, redisstore.New(client)), cachedrepo.Config{
-		Namespace: s.Space, Tables: model.Tables{t.Table}, TTL: s.Mode.TTL, LoadTimeout: loadTimeout, Strict: strictly,
+		Namespace: s.Space, Tables: model.Tables{t.Table}, TTL: s.Mode.TTL, LoadTimeout: loadTimeout, Strict: s.Mode.strictly(),
 		Logger:   slog.New(slog.DiscardHandler),
 		Observer: &cachedrepo.Observer{Read: observed},
 	})

@@ -7,10 +7,7 @@ import (
 	"slices"
 	"time"
 
-	"github.com/jmoiron/sqlx"
-
 	"github.com/asidego/aside/internal/faultpoint"
-	"github.com/asidego/aside/internal/localserver"
 )
 
 // Killings are what became of writers that were killed between COMMIT and the post step.
@@ -33,59 +30,36 @@ func (k *Killings) String() string {
 
 // KillWriters kills n writers, one after the other, at the moment when they have the answer to COMMIT and nobody has been
 // told, and reads the row through the cache until it is right.
-func KillWriters(cfg Config, n int) (k *Killings, err error) {
-	k = &Killings{Mode: cfg.Mode.Name}
-	server, err := localserver.StartRedis(context.Background(), localserver.Options{})
+func KillWriters(cfg Config, n int) (*Killings, error) {
+	k := &Killings{Mode: cfg.Mode.Name}
+	s, err := newStage(cfg)
 	if err != nil {
 		return nil, err
 	}
-	defer server.Close()
-	db, err := sqlx.Open("postgres", cfg.Database)
-	if err != nil {
-		return nil, err
+	defer s.close()
+	type started struct {
+		*process
+		error
 	}
-	defer db.Close()
-	if _, err := db.Exec("INSERT INTO items (id, sku, val) VALUES (1, 's1', 1)"); err != nil {
-		return nil, err
-	}
-	s := setting{
-		Mode: cfg.Mode, Name: "reader", Database: cfg.Database, Driver: "postgres", Redis: server.Addr(), Space: "soak", Rows: 1, Relay: true,
-	}
-	reader, err := newApp(s)
-	if err != nil {
-		return nil, err
-	}
-	defer reader.close()
-	next := make(chan *process, 1) // one is started while its predecessor is killed
-	spawn := func(n int) {
-		s := s
-		s.Name, s.Spawn = fmt.Sprintf("writer %d", n), int64(n)
-		p, err := start(s, func(*process, event) {})
-		if err == nil {
-			err = p.await()
-		}
-		if err != nil {
-			if p != nil {
-				p.end()
-			}
-			p = nil
-		}
-		next <- p
+	next := make(chan started, 1) // one is started while its predecessor is killed
+	spawn := func(i int) {
+		p, err := s.writer(i, nil)
+		next <- started{p, err}
 	}
 	go spawn(1)
 	for i := 1; i <= n; i++ {
 		p := <-next
-		if p == nil {
-			return nil, errors.New("a writer does not start")
+		if p.error != nil {
+			return nil, p.error
 		}
 		if i < n {
 			go spawn(i + 1)
 		}
-		err := k.one(reader, db, p)
+		err := k.one(s, p.process)
 		p.end()
 		if err != nil {
 			if i < n {
-				if p := <-next; p != nil {
+				if p := <-next; p.process != nil {
 					p.end()
 				}
 			}
@@ -95,21 +69,14 @@ func KillWriters(cfg Config, n int) (k *Killings, err error) {
 	return k, nil
 }
 
-func (k *Killings) one(reader *app, db *sqlx.DB, p *process) error {
+func (k *Killings) one(s *stage, p *process) error {
 	ctx, cancel := context.WithTimeout(context.Background(), patience)
 	defer cancel()
-	for { // until the old row is in the cache
-		asked, hit := watchHit(ctx)
-		if _, err := reader.items.Find(asked, 1); err != nil {
-			return err
-		}
-		if *hit {
-			break
-		}
-		time.Sleep(5 * time.Millisecond)
+	if err := s.cached(ctx); err != nil {
+		return err
 	}
-	var before int64
-	if err := db.Get(&before, "SELECT val FROM items"); err != nil {
+	before, err := s.stored()
+	if err != nil {
 		return err
 	}
 	if err := errors.Join(p.say("strike", string(faultpoint.AfterCommit)+":kill"), p.say("modify", "")); err != nil {
@@ -123,16 +90,15 @@ func (k *Killings) one(reader *app, db *sqlx.DB, p *process) error {
 	if !p.wasKilled() {
 		return fmt.Errorf("it ended by itself: %s: %w", p.cmd.ProcessState, p.failed)
 	}
-	died := p.died
-	var after int64
-	if err := db.Get(&after, "SELECT val FROM items"); err != nil {
+	after, err := s.stored()
+	if err != nil {
 		return err
 	}
 	if after == before {
 		return errors.New("it died before it had committed")
 	}
 	for {
-		rec, err := reader.items.Find(ctx, 1)
+		rec, err := s.reader.items.Find(ctx, 1)
 		if err != nil {
 			return err
 		}
@@ -142,6 +108,6 @@ func (k *Killings) one(reader *app, db *sqlx.DB, p *process) error {
 		k.Stale++
 		time.Sleep(time.Millisecond)
 	}
-	k.Right = append(k.Right, since(died))
+	k.Right = append(k.Right, since(p.died))
 	return nil
 }

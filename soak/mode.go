@@ -1,6 +1,7 @@
 package soak
 
 import (
+	"cmp"
 	"time"
 
 	"github.com/asidego/aside/cachedrepo"
@@ -13,6 +14,7 @@ type Mode struct {
 	Strict bool
 	Outbox bool
 	TTL    time.Duration // of entries
+	Stands time.Duration // how long an intent does that nobody takes back; 0: 1.5s
 }
 
 // Modes are those that there are. In default mode without an outbox nobody but the TTL repairs what a dead writer left, so
@@ -38,7 +40,9 @@ func ModeOf(name string) (m Mode) {
 const loadTimeout = time.Second
 
 // strictly has intents that end soon, so that a writer that stands still outlives its own.
-var strictly = cachedrepo.StrictConfig{Deadline: 1500 * time.Millisecond, Margin: 500 * time.Millisecond}
+func (m Mode) strictly() cachedrepo.StrictConfig {
+	return cachedrepo.StrictConfig{Deadline: cmp.Or(m.Stands, 1500*time.Millisecond), Margin: 500 * time.Millisecond}
+}
 
 // repaired is how long after all is quiet an entry may still be wrong that a dead writer or a lost answer left. In strict
 // mode there is none: intents stand there. loses: not if they were taken away; then without an outbox it is wrong for a TTL,
@@ -56,7 +60,7 @@ func (m Mode) repaired(loses bool) (limit time.Duration, asked bool) {
 // cached is how long a key may stay uncached that nobody writes: an intent that a dead writer left ends, or a lease.
 func (m Mode) cached() time.Duration {
 	if m.Strict {
-		return 2*strictly.Deadline + loadTimeout + 3*time.Second
+		return 2*m.strictly().Deadline + loadTimeout + 3*time.Second
 	}
 	return loadTimeout + 3*time.Second
 }

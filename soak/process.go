@@ -23,7 +23,6 @@ type process struct {
 	gone   chan struct{} // closed when it has ended and all that it said was read
 	died   int64         // when; set before gone is closed
 	failed error
-	asked  int64 // when pending invalidations were first seen in a pause; 0: none
 
 	mu sync.Mutex // guards in
 }
@@ -115,14 +114,19 @@ func (p *process) pause() (map[string]int64, error) {
 		<-p.gone
 		return nil, nil
 	}
-	select {
-	case stats := <-p.paused:
-		return stats, nil
-	case <-p.gone:
-		return nil, p.failed
-	case <-time.After(patience):
-		return nil, fmt.Errorf("%s does not stand still: an operation hangs", p.Name)
+	again := time.NewTicker(100 * time.Millisecond)
+	defer again.Stop()
+	for deadline := now() + int64(patience); now() < deadline; {
+		select {
+		case stats := <-p.paused:
+			return stats, nil
+		case <-p.gone:
+			return nil, p.failed
+		case <-again.C:
+			p.signal(syscall.SIGCONT) // a strike that came late may have stopped it
+		}
 	}
+	return nil, fmt.Errorf("%s does not stand still: an operation hangs", p.Name)
 }
 
 func (p *process) signal(s syscall.Signal) {
@@ -136,13 +140,6 @@ func (p *process) end() {
 	p.signal(syscall.SIGKILL)
 	<-p.gone
 	_ = p.in.Close()
-}
-
-func (p *process) askedAt() int64 {
-	if p.asked == 0 {
-		p.asked = now()
-	}
-	return p.asked
 }
 
 // wasKilled tells whether a process that has ended was killed, which is what faults do to it. One that panics, or in

@@ -179,7 +179,7 @@ func (r *run) child(n int) *process {
 	return r.children[n]
 }
 
-// replace starts another child in the place of one that has died, and sets it going.
+// replace starts another child in the place of one that has died. It stands still.
 func (r *run) replace(p *process) error {
 	r.mu.Lock()
 	n := slices.Index(r.children, p)
@@ -191,11 +191,7 @@ func (r *run) replace(p *process) error {
 	if err := r.spawn(n, p.Name, p.Readers, p.Writers); err != nil {
 		return err
 	}
-	next := r.child(n)
-	if err := next.await(); err != nil {
-		return err
-	}
-	return next.say("go", "")
+	return r.child(n).await()
 }
 
 // round runs one round and judges it.
@@ -258,35 +254,41 @@ func (r *run) plan(round int) (plan []fault) {
 	return plan
 }
 
-// quiet stops all children, waits until nothing is under way, and tells whose invalidations never went out: those of
-// children that are dead.
+// quiet stops all children at once, starts others in the place of those that are dead, and waits until nothing is under
+// way.
 func (r *run) quiet() (stats map[string]int64, err error) {
+	errs := make([]error, len(r.children))
+	var all sync.WaitGroup
+	for n := range r.children {
+		all.Go(func() { _, errs[n] = r.child(n).pause() })
+	}
+	all.Wait()
+	if err := errors.Join(errs...); err != nil {
+		return nil, err
+	}
 	stats = map[string]int64{}
 	for n := range r.children {
-		for {
+		for asked := now(); ; time.Sleep(20 * time.Millisecond) {
 			p := r.child(n)
 			got, err := p.pause()
 			if err != nil {
 				return nil, err
 			}
-			if got == nil { // it died of a strike that came late
+			if got == nil {
 				if err := r.replace(p); err != nil {
 					return nil, err
 				}
 				continue
 			}
-			if got["pending"] > 0 { // the store is there again: they must go out
-				if since(p.askedAt()) > patience {
-					return nil, fmt.Errorf("%s: %d invalidations are pending %s after the store is back", p.Name, got["pending"], patience)
+			if got["pending"] == 0 {
+				for k, v := range got {
+					stats[k] += v
 				}
-				time.Sleep(20 * time.Millisecond)
-				continue
+				break
 			}
-			p.asked = 0
-			for k, v := range got {
-				stats[k] += v
+			if since(asked) > patience { // the store is there again: they must go out
+				return nil, fmt.Errorf("%s: %d invalidations are pending %s after the store is back", p.Name, got["pending"], patience)
 			}
-			break
 		}
 	}
 	// What a dead writer left open may still commit.
