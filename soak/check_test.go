@@ -156,3 +156,43 @@ func TestSchedule(t *testing.T) {
 		t.Errorf("%d faults in 20 rounds", len(one))
 	}
 }
+
+// Whatever porcupine finds is explained: the order of commits, which it does not know, can only forbid more.
+func TestWhatIsFoundIsExplained(t *testing.T) {
+	found := 0
+	for seed := range uint64(3000) {
+		random := rand.New(rand.NewPCG(seed, 7))
+		h := newTold()
+		at := int64(10)
+		vals := []int64{1}
+		for op := int64(2); op < 6; op++ {
+			call := at + random.Int64N(20)
+			at = call
+			outcome, val := committed, op
+			switch random.IntN(4) {
+			case 0:
+				outcome = unknown
+			case 1:
+				val = 0
+			}
+			vals = append(vals, val)
+			h.write(op, call, call+1+random.Int64N(40), outcome, val)
+		}
+		for range 6 {
+			call := 10 + random.Int64N(80)
+			h.read(vals[random.IntN(len(vals))], call, call+1+random.Int64N(30))
+		}
+		h.resolve(map[string]int64{"id 1": 1}, h.notes, nil)
+		wrong, _ := h.linearizable()
+		if len(wrong) == 0 {
+			continue
+		}
+		found++
+		if strings.Contains(wrong[0].Text, "not linearizable") {
+			t.Errorf("seed %d: %s\n%s", seed, wrong[0], h.window(wrong[0]))
+		}
+	}
+	if found < 100 {
+		t.Errorf("only %d histories are wrong", found)
+	}
+}

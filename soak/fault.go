@@ -87,8 +87,7 @@ func schedule(random *rand.Rand, round int, length time.Duration, points map[fau
 	}
 	if round%2 == 0 {
 		defer func() {
-			p := []faultpoint.Point{faultpoint.AfterCommit, faultpoint.BeforePost}[random.IntN(2)]
-			all = append(all, fault{Round: round, At: length, Kind: "writer killed", Child: random.IntN(2), Point: string(p) + "+0"})
+			all = append(all, fault{Round: round, At: length, Kind: "writer killed", Child: random.IntN(2), Point: string(faultpoint.AfterCommit) + "+0"})
 		}()
 	}
 	gentle := round%3 != 2
@@ -296,13 +295,21 @@ func (f fault) index(r *run) int {
 // killAt has a child die at a point, and another take its place.
 func (r *run) killAt(f fault) error {
 	p := r.child(f.index(r))
+	last := f.At >= r.cfg.Round
+	for n := 0; last && n < r.cfg.Writers; n++ { // nobody shall write over what this one leaves
+		if n != f.index(r) {
+			if _, err := r.child(n).pause(); err != nil {
+				return err
+			}
+		}
+	}
 	if p.say("strike", f.Point+":kill") != nil {
 		<-p.gone
 	}
 	select {
 	case <-p.gone:
 		r.killed[strings.Split(f.Point, "+")[0]]++
-		if f.At >= r.cfg.Round { // another would write over what this one left
+		if last {
 			return nil
 		}
 		if err := r.replace(p); err != nil {

@@ -39,7 +39,7 @@ func (h *history) linearizable() (wrong []violation, undecided int) {
 		}
 		seen := make(map[int64]int64) // the first end of a read of each value
 		for _, r := range h.reads[reg] {
-			if at, ok := seen[r.val]; !ok || r.ret < at {
+			if at, ok := seen[r.val]; r.at >= 0 && (!ok || r.ret < at) {
 				seen[r.val] = r.ret
 			}
 		}
