@@ -59,6 +59,7 @@ type kind struct {
 var kinds = []kind{
 	{name: "Redis stands still", weight: 3, longest: 400 * time.Millisecond, strike: (*run).stopRedis},
 	{name: "Redis is killed and comes back empty", weight: 2, longest: 200 * time.Millisecond, loses: true, strike: (*run).killRedis},
+	{name: "Redis is killed and comes back with old data", weight: 2, longest: 300 * time.Millisecond, loses: true, strike: (*run).rewindRedis},
 	{name: "FLUSHALL", weight: 2, loses: true, strike: (*run).flush},
 	{name: "eviction", weight: 2, longest: 400 * time.Millisecond, loses: true, strike: (*run).evict},
 	{name: "Redis refuses writes (NOREPLICAS)", weight: 2, longest: 400 * time.Millisecond, strike: (*run).refuse},
@@ -148,6 +149,23 @@ func (r *run) killRedis(f fault) error {
 	}
 	time.Sleep(f.For)
 	return r.redis.Start(context.Background())
+}
+
+// rewindRedis has the server save, go on for a while, die, and come back with what it had saved.
+func (r *run) rewindRedis(f fault) error {
+	ctx := context.Background()
+	if err := r.admin.Do(ctx, "save").Err(); err != nil {
+		return fmt.Errorf("SAVE: %w", err)
+	}
+	dir, err := r.admin.ConfigGet(ctx, "dir").Result()
+	if err != nil {
+		return err
+	}
+	time.Sleep(f.For)
+	if err := r.redis.Kill(); err != nil {
+		return err
+	}
+	return errors.Join(r.redis.Start(ctx), os.Remove(filepath.Join(dir["dir"], "dump.rdb")))
 }
 
 // config sets parameters, waits, and sets them back.
