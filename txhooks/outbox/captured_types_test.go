@@ -61,7 +61,7 @@ func everyTable() *model.Relation {
 		Canonical: map[string]func(string) string{
 			"filled": trim, "chars": trim, "fold": strings.ToLower,
 			"number":  func(s string) string { return strings.TrimRight(strings.TrimRight(s, "0"), ".") },
-			"address": func(s string) string { return strings.TrimSuffix(s, "/32") },
+			"address": strings.ToLower,                                      // as the output function spells it: without /32
 			"day":     func(s string) string { return s[:min(10, len(s))] }, // a driver makes a time of it, and a string of that
 		},
 	}).Relation()
