@@ -73,7 +73,8 @@ END $arguments$;
 --
 -- SQL looks for sku in s and, if it is not there, around it; and plans are made anew when the table changes. To the planner it
 -- is a scan of aside_new. Values are spelled as drivers get them, by the output function of the type. A cast to text does that
--- too, and faster than concat, but for types with a cast of their own: char(n), inet, boolean.
+-- too, and faster than concat, but for types with a cast of their own: char(n), inet, boolean. Of a type that is not
+-- PostgreSQL's a cast may come later, and its owner's function would run with the rights of ours.
 CREATE FUNCTION aside_capture(name text, columns text[], subscriber boolean DEFAULT false) RETURNS void LANGUAGE plpgsql AS $capture$
 DECLARE
 	version CONSTANT text := '1';
@@ -120,7 +121,7 @@ BEGIN
 		string_agg(quote_literal(q.a), ', ' ORDER BY n)
 		INTO rows, args
 		FROM (SELECT u.a, quote_ident(u.a) AS i, u.n, y.oid::int8 AS kind,
-				y.typtype = 'd' OR EXISTS (SELECT FROM pg_cast WHERE castsource = y.oid AND casttarget = 'text'::regtype AND castmethod = 'f') AS casts
+				y.oid >= 16384 OR EXISTS (SELECT FROM pg_cast WHERE castsource = y.oid AND casttarget = 'text'::regtype AND castmethod = 'f') AS casts
 			FROM unnest(columns) WITH ORDINALITY u (a, n)
 			JOIN pg_attribute b ON b.attrelid = root AND b.attname = u.a AND NOT b.attisdropped JOIN pg_type y ON y.oid = b.atttypid) q;
 	args := concat_ws(', ', quote_literal(version), quote_literal(full_name), args);
@@ -179,8 +180,9 @@ BEGIN
 		BEGIN
 			IF current_setting('transaction_isolation') IN ('repeatable read', 'serializable') THEN
 				why := 'TRUNCATE under ' || current_setting('transaction_isolation') || ', whose snapshot may lack rows';
-			ELSIF row_security_active(TG_RELID) THEN
-				why := 'TRUNCATE of a table whose policies hide rows from the owner of the trigger''s function';
+			END IF;
+			IF row_security_active(TG_RELID) THEN -- nor is code of the policies to run with our rights
+				RAISE insufficient_privilege USING MESSAGE = 'policies apply to the owner of the trigger''s function';
 			END IF;
 			FOR line IN EXECUTE replace(%L, chr(1), 'ONLY ' || TG_RELID::regclass) LOOP
 				IF line.gone THEN
