@@ -209,12 +209,21 @@ func (s *parkedStore) state(t *testing.T, key string) store.Reply {
 // is out of memory, so that it is done in the writer's name.
 func (s *parkedStore) evict(t *testing.T, key string) {
 	t.Helper()
-	s.mu.Lock()
-	token, ok := s.last[key]
-	s.mu.Unlock()
-	if !ok || s.do(t, store.Op{Kind: store.Release, Key: key, Token: token}).Lost {
+	if s.do(t, store.Op{Kind: store.Release, Key: key, Token: s.lastIntent(t, key)}).Lost {
 		t.Fatalf("there is no intent at %s", key)
 	}
+}
+
+// lastIntent is the token of the last intent that this process placed at a key.
+func (s *parkedStore) lastIntent(t *testing.T, key string) store.Token {
+	t.Helper()
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	token, ok := s.last[key]
+	if !ok {
+		t.Fatalf("no intent was placed at %s", key)
+	}
+	return token
 }
 
 // do runs one operation, past the parks.

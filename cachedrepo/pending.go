@@ -138,6 +138,25 @@ func (n *nodes) keep(at *node, ops []store.Op) {
 	n.suspect(at)
 }
 
+// postpone notes releases that are no more than a kindness, as many as there is room for.
+func (n *nodes) postpone(at *node, ops []store.Op) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	if n.closed {
+		return
+	}
+	at = n.current(at)
+	at.kept.Add(1)
+	for i := range ops {
+		if _, known := n.pending[ops[i].Key]; !known && len(n.pending)+len(n.sending) >= n.rt.cfg.MaxPending {
+			break
+		}
+		n.owe(&ops[i])
+	}
+	n.judge()
+	n.mend(at)
+}
+
 func (n *nodes) waiting() int {
 	n.mu.Lock()
 	defer n.mu.Unlock()

@@ -47,8 +47,8 @@ func (w *strictWrite) post(t *table) (store.Op, bool) {
 	return op, true
 }
 
-// withdraw takes the intents back after a rollback. The rows are what they were: what cannot be taken back ends with its
-// deadline, and nothing is pending.
+// withdraw takes the intents back after a rollback. The rows are what they were, so that nobody need wait for it: what cannot
+// be taken back now is when the store is there again, or ends with its deadline.
 func (w *strictWrite) withdraw(ctx context.Context) {
 	n := w.s.rt.nodes
 	for ops := range w.s.rt.opsOf(w.changes, func(t *table) (store.Op, bool) {
@@ -58,12 +58,13 @@ func (w *strictWrite) withdraw(ctx context.Context) {
 			return
 		}
 		together(split(n, ops, keyOf), func(g group[store.Op]) {
-			if !n.asked(g.at) {
-				return
+			if n.asked(g.at) {
+				if _, err := n.send(ctx, g.at, "release", g.of); err == nil {
+					n.count(g.of)
+					return
+				}
 			}
-			if _, err := n.send(ctx, g.at, "release", g.of); err == nil {
-				n.count(g.of)
-			}
+			n.postpone(g.at, g.of)
 		})
 	}
 }
@@ -76,7 +77,7 @@ func (w *strictWrite) withdraw(ctx context.Context) {
 // Keys are not remembered, so those that were not found are looked for once more, among all that came before.
 type lostTokens struct {
 	chunk   int            // that is released now
-	at      map[string]int // in which chunk a key was not found
+	at      map[string]int // in which chunk a key was not found first
 	more    int            // beyond maxLost
 	example string
 }
@@ -85,8 +86,12 @@ const maxLost = 10_000
 
 func (l *lostTokens) see(ops []store.Op, replies []store.Reply) {
 	for i := range ops {
+		if ops[i].Kind != store.Release || !replies[i].Lost {
+			continue
+		}
+		_, before := l.at[ops[i].Key]
 		switch {
-		case ops[i].Kind != store.Release || !replies[i].Lost:
+		case before:
 		case len(l.at) >= maxLost:
 			l.more++
 		default:

@@ -6,6 +6,7 @@ import (
 
 	"github.com/asidego/aside/cachedrepo"
 	"github.com/asidego/aside/cachedrepo/store"
+	"github.com/asidego/aside/internal/faults"
 	"github.com/asidego/aside/model"
 	"github.com/asidego/aside/repo"
 )
@@ -67,4 +68,9 @@ func (p *process) lostNothing(t *testing.T) {
 	if st := p.cache.Stats(); st.Lost != 0 || st.Intended != st.Released {
 		t.Errorf("%d intents, %d released, %d lost", st.Intended, st.Released, st.Lost)
 	}
+}
+
+func newProxy(t *testing.T, s *shop) *faults.Proxy {
+	t.Helper()
+	return faults.NewPostgresProxy(t, s.pg.Addr())
 }
