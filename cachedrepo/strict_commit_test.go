@@ -96,16 +96,15 @@ func TestStrictCommitIsStuck(t *testing.T) {
 			// 3. R reads the old row, which it is, and stores nothing.
 			r.reads(t, p.ID, "old")
 			if test.late && !test.cut {
-				until(t, "the time to pass", func() bool {
+				within(3*soon.Deadline/2, func() {
 					if got := r.store.state(t, r.key(p)); got.State != store.Intent {
 						t.Fatalf("%s after COMMIT the key holds %+v", time.Since(begun), got)
 					}
-					return time.Since(begun) > 3*soon.Deadline/2
 				})
 			}
 			if test.late && test.cut {
 				// The deadline passes: R stores the old row. This is what nothing in the database prevents.
-				until(t, "the deadline", func() bool { return r.store.state(t, r.key(p)).State != store.Intent })
+				comes(t, "the deadline", func() bool { return r.store.state(t, r.key(p)).State != store.Intent })
 				r.reads(t, p.ID, "old")
 				r.hits(t, p.ID, "old")
 			} else if fills := r.cache.Stats().Fills; fills != 1 {

@@ -305,7 +305,7 @@ func TestStrictReleasesArePendingByToken(t *testing.T) {
 }
 
 // soon is a deadline that tests wait for. Margin is short enough that a busy machine gets to COMMIT in time.
-var soon = cachedrepo.StrictConfig{Deadline: time.Second, Margin: 10 * time.Millisecond}
+var soon = cachedrepo.StrictConfig{Deadline: 2 * time.Second, Margin: 10 * time.Millisecond}
 
 // The writer dies between its intents and COMMIT. The key is read from the database until the deadline, then cached again.
 func TestStrictWriterDiesBeforeCommit(t *testing.T) {
@@ -325,9 +325,10 @@ func TestStrictWriterDiesBeforeCommit(t *testing.T) {
 		if x.r.cache.Stats().Guarded == 0 {
 			t.Error("the key is not guarded")
 		}
-		until(t, "the deadline", func() bool { return x.r.store.state(t, x.r.key(x.p)).State != store.Intent })
+		comes(t, "the deadline", func() bool { return x.r.store.state(t, x.r.key(x.p)).State != store.Intent })
 		x.r.reads(t, x.p.ID, "old")
 		x.r.hits(t, x.p.ID, "old")
+		x.way.fail(nil) // or Close would wait for it
 	})
 }
 
@@ -339,11 +340,10 @@ func TestStrictRenewal(t *testing.T) {
 		w1 := x.w.renaming(t.Context(), x.p.ID, "new")
 		receive(t, sent, "COMMIT's answer")
 		begun := time.Now()
-		until(t, "the time to pass", func() bool {
+		within(3*soon.Deadline/2, func() {
 			if got := x.r.store.state(t, x.r.key(x.p)); got.State != store.Intent {
 				t.Fatalf("%s after COMMIT the key holds %+v", time.Since(begun), got)
 			}
-			return time.Since(begun) > 3*soon.Deadline/2
 		})
 		x.r.reads(t, x.p.ID, "new")
 		if w1.returned() {
@@ -367,13 +367,13 @@ func TestStrictRenewal(t *testing.T) {
 
 // A COMMIT that is late on its way finds no transaction: the server has cut the connection before the intents end.
 func TestStrictServerCutsIdleWriter(t *testing.T) {
-	short := cachedrepo.StrictConfig{Deadline: patience, Margin: patience - 300*time.Millisecond}
+	short := cachedrepo.StrictConfig{Deadline: patience, Margin: patience - 1500*time.Millisecond}
 	strictPairs(t, cachedrepo.Config{Strict: short}, func(t *testing.T, x strictPair) {
 		sent, release := holdCommit(x.proxy)
 		defer release()
 		w1 := x.w.renaming(t.Context(), x.p.ID, "new")
 		receive(t, sent, "COMMIT")
-		until(t, "the server to cut the connection", func() bool {
+		comes(t, "the server to cut the connection", func() bool {
 			return one[int](t, x.r.shop, `SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND state = 'idle in transaction'`) == 0
 		})
 		if got := x.r.store.state(t, x.r.key(x.p)); got.State != store.Intent {
@@ -439,8 +439,7 @@ func TestStrictTooLateForCommit(t *testing.T) {
 		placed := x.w.store.park(t, "after intend", about(x.p))
 		w1 := x.w.renaming(t.Context(), x.p.ID, "new")
 		placed.wait(t)
-		begun := time.Now()
-		until(t, "the time to pass", func() bool { return time.Since(begun) > soon.Deadline })
+		within(soon.Deadline, func() {})
 		x.w.sent.take()
 		placed.goOn()
 		if _, err := w1.wait(t); !errors.Is(err, cachedrepo.ErrStrictRefused) || !strings.Contains(err.Error(), "Config.Strict.Deadline") {
@@ -476,13 +475,15 @@ func TestStrictInDoubt(t *testing.T) {
 					t.Fatalf("%v, want in doubt", err)
 				}
 				begun := time.Now()
-				for guarded := uint64(1); time.Since(begun) < soon.Deadline/2; guarded++ {
+				guarded := uint64(0)
+				within(soon.Deadline/4, func() {
+					guarded++
 					x.r.reads(t, x.p.ID, test.is)
 					if st := x.r.cache.Stats(); st.Guarded != guarded && time.Since(begun) < soon.Deadline {
 						t.Fatalf("%s later, %d of %d reads were guarded", time.Since(begun), st.Guarded, guarded)
 					}
-				}
-				until(t, "the deadline", func() bool { return x.r.store.state(t, x.r.key(x.p)).State != store.Intent })
+				})
+				comes(t, "the deadline", func() bool { return x.r.store.state(t, x.r.key(x.p)).State != store.Intent })
 				x.r.reads(t, x.p.ID, test.is)
 				x.r.hits(t, x.p.ID, test.is)
 				if st := x.w.cache.Stats(); st.InDoubt != 1 || st.Released != 0 || st.Lost != 0 {

@@ -74,3 +74,22 @@ func newProxy(t *testing.T, s *shop) *faults.Proxy {
 	t.Helper()
 	return faults.NewPostgresProxy(t, s.pg.Addr())
 }
+
+// within checks something again and again while a time passes, and comes waits for a state that comes with time. They
+// do not keep the machine busy, as until does.
+func within(d time.Duration, check func()) {
+	for end := time.Now().Add(d); time.Now().Before(end); <-time.After(20 * time.Millisecond) {
+		check()
+	}
+}
+
+func comes(t *testing.T, what string, reached func() bool) {
+	t.Helper()
+	until(t, what, func() bool {
+		if reached() {
+			return true
+		}
+		<-time.After(20 * time.Millisecond)
+		return false
+	})
+}
