@@ -227,7 +227,7 @@ func New(db *txhooks.DB, s store.Store, cfg Config) (*Cache, error) {
 			return nil, err
 		}
 	}
-	unsubscribe := db.Subscribe(rt)
+	unsubscribe := db.Subscribe(rt.subscriber())
 	if cfg.Registry {
 		if err := rt.register(); err != nil {
 			unsubscribe()

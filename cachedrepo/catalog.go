@@ -160,7 +160,7 @@ func (c *Cache) Check(ctx context.Context) (finding.List, error) {
 	}); ok {
 		list = append(list, s.Inspect(ctx)...)
 	}
-	list = append(append(list, c.evictions()...), c.replicas.findings()...)
+	list = append(append(list, c.evictionsNow(ctx)...), c.replicas.findings()...)
 	c.catalog.mu.Lock()
 	found, err := c.readCatalog(ctx)
 	c.catalog.mu.Unlock()

@@ -1,6 +1,7 @@
 package cachedrepo
 
 import (
+	"context"
 	"fmt"
 	"slices"
 	"strings"
@@ -20,6 +21,18 @@ func (rt *runtime) checkEviction() error {
 		rt.cfg.Logger.Warn("aside: what is promised may not be kept", "finding", f.String())
 	}
 	return nil
+}
+
+// evictionsNow asks the store for its settings first: they may have changed, or may not have been to be had before.
+func (rt *runtime) evictionsNow(ctx context.Context) finding.List {
+	if s, ok := rt.store.(interface {
+		Check(ctx context.Context) error
+	}); ok && rt.strict != nil {
+		if err := s.Check(ctx); err != nil {
+			rt.trouble(ctx, "strict", err)
+		}
+	}
+	return rt.evictions()
 }
 
 func (rt *runtime) evictions() finding.List {

@@ -43,7 +43,9 @@ func (s *strict) begin(ctx context.Context, changes txhooks.Changes) (until time
 	switch {
 	case err == nil:
 		w.certain = true
+		w.mu.Lock()
 		w.timer = time.AfterFunc(w.pause(), w.renew)
+		w.mu.Unlock()
 		return until, nil
 	case ctx.Err() != nil:
 		return until, ctx.Err() // the caller's trouble, not the store's
@@ -69,12 +71,12 @@ func (s *strict) end(id txhooks.ID) *strictWrite {
 	if w == nil {
 		return nil
 	}
-	w.ended.Store(true)
+	w.ended.Store(true) // a renewal that is out ends with the chunk that it is at
+	w.mu.Lock()
+	defer w.mu.Unlock()
 	if w.timer != nil {
 		w.timer.Stop()
 	}
-	w.mu.Lock()
-	defer w.mu.Unlock()
 	return w
 }
 
@@ -160,6 +162,9 @@ func (w *strictWrite) pause() time.Duration { return w.s.cfg.time() / 3 }
 func (w *strictWrite) renew() {
 	w.mu.Lock()
 	defer w.mu.Unlock()
+	if w.ended.Load() {
+		return // and the changes may be gone
+	}
 	pause := w.pause()
 	for ops := range w.s.rt.opsOf(w.changes, w.intent, nil) {
 		if w.ended.Load() {

@@ -127,19 +127,31 @@ func (s *strict) concerns(changes txhooks.Changes) bool {
 
 func (s *strict) known(rel *model.Relation) bool { return rel.Strict && s.rt.tables[rel] != nil }
 
+// strictSubscriber is what a runtime with strict tables subscribes as. Others have no part in what comes before COMMIT, and
+// nobody asks them.
+type strictSubscriber struct{ *runtime }
+
 var (
-	_ txhooks.Preparer = (*runtime)(nil)
-	_ txhooks.Stager   = (*runtime)(nil)
-	_ txhooks.Guard    = (*runtime)(nil)
+	_ txhooks.Preparer = strictSubscriber{}
+	_ txhooks.Stager   = strictSubscriber{}
+	_ txhooks.Guard    = strictSubscriber{}
 )
+
+// subscriber is rt as the transactions should know it.
+func (rt *runtime) subscriber() txhooks.Subscriber {
+	if rt.strict != nil {
+		return strictSubscriber{rt}
+	}
+	return rt
+}
 
 // Prepare has deferred triggers run and limits set, if rows of strict tables were changed or touched. It implements
 // txhooks.Preparer.
-func (rt *runtime) Prepare(ctx context.Context, changes txhooks.Changes, p *txhooks.Preparation) error {
-	if rt.strict == nil || !rt.strict.concerns(changes) {
+func (s strictSubscriber) Prepare(ctx context.Context, changes txhooks.Changes, p *txhooks.Preparation) error {
+	if !s.strict.concerns(changes) {
 		return nil
 	}
-	if err := rt.strict.limit(ctx, changes.ID()); err != nil {
+	if err := s.strict.limit(ctx, changes.ID()); err != nil {
 		return err
 	}
 	p.Immediate = true
@@ -148,17 +160,17 @@ func (rt *runtime) Prepare(ctx context.Context, changes txhooks.Changes, p *txho
 
 // Stage does what Prepare does where only what came after Prepare, such as what triggers wrote down, shows that rows of
 // strict tables were changed. It implements txhooks.Stager.
-func (rt *runtime) Stage(ctx context.Context, changes txhooks.Changes) error {
-	if rt.strict == nil || !rt.strict.concerns(changes) || rt.strict.prepared.has(changes.ID()) {
+func (s strictSubscriber) Stage(ctx context.Context, changes txhooks.Changes) error {
+	if !s.strict.concerns(changes) || s.strict.prepared.has(changes.ID()) {
 		return nil
 	}
-	return rt.strict.limit(ctx, changes.ID())
+	return s.strict.limit(ctx, changes.ID())
 }
 
 // Guard places the intents. It implements txhooks.Guard.
-func (rt *runtime) Guard(ctx context.Context, changes txhooks.Changes) (until time.Time, err error) {
-	if rt.strict == nil || !rt.strict.concerns(changes) {
+func (s strictSubscriber) Guard(ctx context.Context, changes txhooks.Changes) (until time.Time, err error) {
+	if !s.strict.concerns(changes) {
 		return time.Time{}, nil
 	}
-	return rt.strict.begin(ctx, changes)
+	return s.strict.begin(ctx, changes)
 }

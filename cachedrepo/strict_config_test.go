@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"log/slog"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -84,6 +85,18 @@ func TestStrictEvictionPolicy(t *testing.T) {
 		}
 		if test.refuse {
 			t.Errorf("%+v: New accepted it", test)
+		}
+		// What New has found is found again, and so is what has changed since.
+		if err := client.ConfigSet(t.Context(), "maxmemory-policy", "volatile-ttl").Err(); err != nil {
+			t.Fatal(err)
+		}
+		if list, _ := c.Check(t.Context()); test.strict != slices.ContainsFunc(list, func(f finding.Finding) bool {
+			return f.Code == finding.StrictEviction && strings.Contains(f.Text, "volatile-ttl")
+		}) {
+			t.Errorf("%+v: after a change: %v", test, list)
+		}
+		if err := client.ConfigSet(t.Context(), "maxmemory-policy", test.policy).Err(); err != nil {
+			t.Fatal(err)
 		}
 		list, err := c.Check(t.Context())
 		found := 0

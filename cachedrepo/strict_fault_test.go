@@ -17,6 +17,7 @@ import (
 	"github.com/asidego/aside/internal/faults"
 	"github.com/asidego/aside/internal/testenv"
 	"github.com/asidego/aside/model"
+	"github.com/asidego/aside/repo"
 	"github.com/asidego/aside/txhooks"
 )
 
@@ -546,5 +547,28 @@ func TestStrictDeferredConstraint(t *testing.T) {
 	}
 	if n := w.cache.Stats().Intended - before; n != 0 {
 		t.Errorf("%d intents for what the database refused", n)
+	}
+}
+
+// Both drivers send the statement before COMMIT, and it does what it should.
+func TestStrictDrivers(t *testing.T) {
+	t.Parallel()
+	s := newShop(t)
+	for _, driver := range []string{"postgres", "pgx"} {
+		db := txhooks.New(testenv.Open(t, driver, s.pg.URL()), txhooks.Config{})
+		var got string
+		defer db.Subscribe(stager{func(ctx context.Context) error {
+			return db.GetContext(ctx, &got, `SELECT current_setting('idle_in_transaction_session_timeout')`)
+		}})()
+		own := &shop{pg: s.pg, db: db}
+		c := own.cache(t, memstore.New(memstore.Config{}), cachedrepo.Config{Tables: model.Tables{strictProducts}})
+		for i := range 2 {
+			if _, err := repo.New(db, strictProducts).Insert(t.Context(), product{SKU: fmt.Sprint(driver, i)}); err != nil || got != "28s" {
+				t.Errorf("%s: %v, limit %s", driver, err, got)
+			}
+		}
+		if n := c.Stats().Intended; n != 4 {
+			t.Errorf("%s: %d intents", driver, n)
+		}
 	}
 }
