@@ -150,6 +150,7 @@ func newApp(s setting) (*app, error) {
 	if err != nil {
 		return nil, err
 	}
+	c = c.With(cachedrepo.Options{Negative: s.Mode.TTL})
 	a := &app{setting: s, conn: conn, redis: client, table: t, db: db, cache: c, plain: repo.New(db, t.Table)}
 	a.items = cachedrepo.Wrap(c, a.plain)
 	if s.Mode.Outbox && s.Relay {

@@ -25,9 +25,9 @@ func (r *run) converge(h *history, died map[int64]int64, loses bool) (wrong []vi
 			left[reg] = left[reg] || v.outcome != committed && v.outcome != rolledBack || v.pending && dead
 		}
 	}
-	limit, asked := r.cfg.Mode.repaired(loses)
+	limit, promised := r.cfg.Mode.repaired(loses)
 	for reg, versions := range h.order {
-		if left[reg] && !asked {
+		if left[reg] && !promised {
 			continue
 		}
 		last := versions[len(versions)-1]
@@ -35,7 +35,7 @@ func (r *run) converge(h *history, died map[int64]int64, loses bool) (wrong []vi
 		if last.write != nil {
 			from = last.call
 		}
-		for {
+		for asked := now(); ; {
 			got, hit, err := r.audit(reg)
 			if err != nil {
 				return nil, 0, fmt.Errorf("the auditor reads %s: %w", reg, err)
@@ -46,13 +46,13 @@ func (r *run) converge(h *history, died map[int64]int64, loses bool) (wrong []vi
 					break
 				}
 				// A lease that a dead reader left, or an intent, is in the way for its time.
-				if waited > r.cfg.Mode.cached() {
-					wrong = append(wrong, violation{Property: "P4", Reg: reg, From: began, To: now(), Text: "cannot be cached"})
+				if since(asked) > r.cfg.Mode.cached() {
+					wrong = append(wrong, violation{Property: "P4", Reg: reg, From: asked, To: now(), Text: "cannot be cached"})
 					break
 				}
 				continue
 			}
-			took = waited
+			took, asked = waited, now()
 			if waited > limit || !left[reg] {
 				wrong = append(wrong, violation{
 					Property: "P2", Reg: reg, From: from, To: now(),
