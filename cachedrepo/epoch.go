@@ -38,7 +38,7 @@ func (a *access) epoch(key string) uint64 {
 // OnMove has f called, on a goroutine of its own, after the store or the database was found to have gone back in time:
 // whatever was told to the store in the last moments before may be lost. Entries from before are not used, so that nothing
 // needs to be done for them; writers' tokens are gone, and an outbox delivers again what it has delivered lately. The error is
-// reported as one of the operation "replay". f replaces the func that was set before.
+// reported as one of the operation "replay". f replaces the func that was set before; nil: none. An outbox sets it by itself.
 func (c *Cache) OnMove(f func(ctx context.Context) error) { c.onMove.Store(&f) }
 
 // moved tells who wants to know that something has gone back in time.
@@ -46,7 +46,7 @@ func (rt *runtime) moved(what string) {
 	rt.stats.moved.Add(1)
 	rt.cfg.Logger.Warn("aside: what was cached before is not used any more", "moved", what)
 	f := rt.onMove.Load()
-	if f == nil {
+	if f == nil || *f == nil {
 		return
 	}
 	n := rt.nodes

@@ -178,6 +178,9 @@ func (n *nodes) do(ctx, caller context.Context, at *node, op string, ops []store
 	}
 	n.rt.stats.storeErrors.Add(1)
 	n.rt.trouble(caller, op, err)
+	if errors.Is(err, store.ErrUnacknowledged) {
+		return err // the server is well
+	}
 	// A server that refuses writes still answers GET: with rows that nobody can invalidate any more. One that is merely full
 	// still deletes.
 	refused := errors.Is(err, store.ErrRefused)

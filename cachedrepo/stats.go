@@ -76,6 +76,7 @@ type Stats struct {
 
 	Moved             uint64        // times a server of the store, or the database, was found to have gone back in time
 	IncarnationErrors uint64        // times the database did not say which it is, see Config.Incarnation
+	Unacknowledged    uint64        // intents, releases and invalidations that fewer replicas have than redisstore.Config.Acks
 	ClockSkew         time.Duration // how far the clocks of the store's servers and of this machine are apart at least
 
 	Registered     uint64 // times this process registered: more than one says that others took it for dead
@@ -156,6 +157,7 @@ func (c *Cache) Stats() Stats {
 		Unheard:           n.unheard.Load(),
 		Moved:             n.moved.Load(),
 		IncarnationErrors: n.incarnationErrors.Load(),
+		Unacknowledged:    c.unacknowledged(),
 		ClockSkew:         c.skew(),
 
 		Registered:     n.registered.Load(),
@@ -185,6 +187,13 @@ func (rt *runtime) guardedReads() (all uint64, by map[string]uint64) {
 func (rt *runtime) skew() time.Duration {
 	if s, ok := rt.store.(interface{ Skew() time.Duration }); ok {
 		return s.Skew()
+	}
+	return 0
+}
+
+func (rt *runtime) unacknowledged() uint64 {
+	if s, ok := rt.store.(interface{ Unacknowledged() uint64 }); ok {
+		return s.Unacknowledged()
 	}
 	return 0
 }

@@ -39,9 +39,10 @@ type Store struct {
 	plain    atomic.Bool // the server does not know script flags
 	noSetGet atomic.Bool // the server does not know SET NX GET
 
-	only    *server      // of a client of one server; nil: a Cluster, whose servers are
-	servers servers      // these
-	moves   atomic.Int64 // how many keys are in servers.moved
+	only    *server       // of a client of one server; nil: a Cluster, whose servers are
+	servers servers       // these
+	unacked atomic.Uint64 // operations that too few replicas acknowledged
+	moves   atomic.Int64  // how many keys are in servers.moved
 
 	mu        sync.Mutex
 	settings  []string // of the client, found by New
@@ -59,6 +60,13 @@ type Config struct {
 	// a name made of its replication id and its run id. Where INFO is not allowed, or an address leads to several servers, as
 	// with some hosted services: FixedEpoch, or a func that asks whoever knows. All processes need the same one.
 	Epoch func(ctx context.Context, server redis.UniversalClient) (string, error)
+	// Acks is how many replicas must have a writer's intent, and should have an invalidation or the end of an intent, before the
+	// call returns: WAIT. An intent that fewer have is refused, so that the write is rolled back; of what comes after COMMIT it
+	// is counted, see Store.Unacknowledged. It costs the way to the replicas, and with fewer replicas than that AckTimeout each
+	// time. Redis may promote a replica that has acknowledged nothing all the same. 0: none are waited for.
+	Acks int
+	// AckTimeout is the longest wait for Acks, within the caller's deadline. 0: 50ms.
+	AckTimeout time.Duration
 }
 
 // FixedEpoch is a Config.Epoch for servers that never go back in time, or of which one is content with the TTL: it asks
@@ -209,6 +217,11 @@ func (s *Store) suspectAll(ctx context.Context, ops []store.Op) {
 }
 
 func (s *Store) once(ctx context.Context, ops []store.Op, replies []store.Reply) error {
+	if s.cfg.Acks > 0 {
+		if lasts, refusable := lasts(ops); lasts {
+			return s.acknowledged(ctx, ops, replies, refusable)
+		}
+	}
 	var again []int
 	var err error
 	if len(ops) == 1 && ops[0].Kind == store.Get { // the hit, and it is worth its own path

@@ -20,6 +20,10 @@ var ErrRefused = errors.New("the cache server refuses")
 // ErrFull is the ErrRefused of a server that has no memory left for what is new. It still takes invalidations.
 var ErrFull = fmt.Errorf("%w: it is full", ErrRefused)
 
+// ErrUnacknowledged says that a writer's intents are in place, and that fewer replicas have them than are wanted: a failover
+// may lose them.
+var ErrUnacknowledged = errors.New("too few replicas have acknowledged")
+
 // Store runs operations. A call is one round trip (one per node of a cluster) however many there are; replies[i] answers
 // ops[i], and len(replies) == len(ops). Operations on one key run in the order given; nothing is said about the order
 // of operations on different keys, nor does a call isolate them from other callers.
