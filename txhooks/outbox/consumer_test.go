@@ -2,6 +2,7 @@ package outbox
 
 import (
 	"context"
+	"sync/atomic"
 	"testing"
 	"time"
 )
@@ -234,4 +235,38 @@ func TestCloseAcknowledges(t *testing.T) {
 	if n := s.count(t, "SELECT count(*) FROM aside_outbox"); n != 10 {
 		t.Error("a transaction after Close was written down")
 	}
+}
+
+// forgetful is a consumer whose store loses what it was told.
+type forgetful struct {
+	*consumer
+	lose func()
+}
+
+func (f *forgetful) OnLoss(lost func()) (cancel func()) {
+	f.lose = lost
+	return func() {}
+}
+
+// What a store has lost is delivered once more, when it can be.
+func TestLossesAreMadeGood(t *testing.T) {
+	t.Parallel()
+	s := open(t, database(t).URL())
+	c := &forgetful{consumer: newConsumer("a")}
+	var away atomic.Bool
+	c.deliver = func(context.Context, []string) error {
+		if away.Load() {
+			return errGone{}
+		}
+		return nil
+	}
+	o := s.start(t, c, quietly())
+	s.record(t, 1)
+	s.until(t, 1, doneRows)
+	away.Store(true)
+	c.lose()
+	eventually(t, "an attempt", func() bool { return o.Stats().Errors > 0 })
+	c.lose()
+	away.Store(false)
+	c.hears(t, "1=t1")
 }

@@ -33,6 +33,8 @@ type Consumer interface {
 	Deliver(ctx context.Context, transactions ...txhooks.Changes) error
 	// RetireIndexes ends everything that it keeps under keys and indexes, all that it keeps if there are none.
 	RetireIndexes(ctx context.Context, indexes ...*model.Access) error
+	// A consumer may have a method OnLoss(f func()) (cancel func()), which has f called when its store has lost what it was
+	// told: then Replay is called.
 }
 
 // Config has working zero values.
@@ -167,6 +169,7 @@ func Start(db *txhooks.DB, c Consumer, cfg Config) (*Outbox, error) {
 	o.running.Go(o.keep)
 	o.running.Go(o.relay)
 	o.running.Go(o.acknowledge)
+	o.listen()
 	return o, nil
 }
 

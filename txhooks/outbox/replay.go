@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"time"
 )
 
 // Replay delivers to this process's consumer everything that is in the table: what is open, and what has been done within Keep.
@@ -69,4 +70,49 @@ func (o *Outbox) Replay(ctx context.Context) (n int, err error) {
 		err = o.consumer.RetireIndexes(ctx, missed...)
 	}
 	return n, err
+}
+
+// loser is a Consumer that can find out that its store has lost what it was told.
+type loser interface {
+	OnLoss(f func()) (cancel func())
+}
+
+// listen has the consumer's losses made good.
+func (o *Outbox) listen() {
+	l, ok := o.consumer.(loser)
+	if !ok {
+		return
+	}
+	lost := make(chan struct{}, 1)
+	o.leave = append(o.leave, l.OnLoss(func() {
+		select {
+		case lost <- struct{}{}:
+		default: // one is waiting that will begin later than now
+		}
+	}))
+	o.running.Go(func() { o.replay(lost) })
+}
+
+// replay replays until it has worked: the new server may not be there yet.
+func (o *Outbox) replay(lost <-chan struct{}) {
+	for {
+		select {
+		case <-lost:
+		case <-o.ctx.Done():
+			return
+		}
+		for rest := min(o.cfg.Poll, longestRest); ; rest = min(2*rest, longestRest) {
+			_, err := o.Replay(o.ctx)
+			if err == nil {
+				o.works("replay")
+				break
+			}
+			o.trouble("replay", err)
+			select {
+			case <-time.After(rest):
+			case <-o.ctx.Done():
+				return
+			}
+		}
+	}
 }
