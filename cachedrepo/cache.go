@@ -119,7 +119,6 @@ type runtime struct {
 	acquires *rounds
 	flights  *flights
 	vain     vain
-	losses   losses
 
 	catalog     catalogReader
 	longestTTL  atomic.Int64  // of all Options

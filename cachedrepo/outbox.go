@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"slices"
-	"sync"
 
 	"github.com/asidego/aside/cachedrepo/store"
 	"github.com/asidego/aside/model"
@@ -102,39 +101,6 @@ func (c *Cache) RetireIndexes(ctx context.Context, indexes ...*model.Access) err
 		return awayError{fmt.Errorf("aside: retire: %w", err)}
 	}
 	return nil
-}
-
-// OnLoss has f called each time that c finds that its store may have lost what it was told, as in a failover: what was
-// invalidated just before may be there again. f must return at once. Nothing is called after cancel has returned.
-func (c *Cache) OnLoss(f func()) (cancel func()) {
-	l := &c.losses
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	at := new(int)
-	if l.of == nil {
-		l.of = make(map[*int]func())
-	}
-	l.of[at] = f
-	return func() {
-		l.mu.Lock()
-		defer l.mu.Unlock()
-		delete(l.of, at)
-	}
-}
-
-// losses are those who want to hear of losses.
-type losses struct {
-	mu sync.Mutex
-	of map[*int]func()
-}
-
-// tell says that the store may have lost something.
-func (l *losses) tell() {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	for _, f := range l.of {
-		f()
-	}
 }
 
 // awayError is an error of the store.

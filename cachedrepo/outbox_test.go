@@ -165,17 +165,3 @@ func TestDeclares(t *testing.T) {
 		t.Errorf("%s, %s, %v", a.Namespace(), b.Namespace(), a.Relations())
 	}
 }
-
-// Who wants to hear of losses does, until it does not.
-func TestOnLoss(t *testing.T) {
-	t.Parallel()
-	c := newShop(t).cache(t, memstore.New(memstore.Config{}), cachedrepo.Config{})
-	heard := 0
-	cancel := c.OnLoss(func() { heard++ })
-	cachedrepo.Forget(c)
-	cancel()
-	cachedrepo.Forget(c)
-	if heard != 1 {
-		t.Errorf("heard %d times", heard)
-	}
-}

@@ -237,19 +237,16 @@ func TestCloseAcknowledges(t *testing.T) {
 	}
 }
 
-// forgetful is a consumer whose store loses what it was told.
+// forgetful is a consumer whose store forgets what it was told.
 type forgetful struct {
 	*consumer
-	lose func()
+	moved func(ctx context.Context) error
 }
 
-func (f *forgetful) OnLoss(lost func()) (cancel func()) {
-	f.lose = lost
-	return func() {}
-}
+func (f *forgetful) OnMove(moved func(ctx context.Context) error) { f.moved = moved }
 
-// What a store has lost is delivered once more, when it can be.
-func TestLossesAreMadeGood(t *testing.T) {
+// What a store has forgotten is delivered once more, when it can be.
+func TestForgottenIsToldAgain(t *testing.T) {
 	t.Parallel()
 	s := open(t, database(t).URL())
 	c := &forgetful{consumer: newConsumer("a")}
@@ -264,9 +261,9 @@ func TestLossesAreMadeGood(t *testing.T) {
 	s.record(t, 1)
 	s.until(t, 1, doneRows)
 	away.Store(true)
-	c.lose()
+	_ = c.moved(t.Context())
 	eventually(t, "an attempt", func() bool { return o.Stats().Errors > 0 })
-	c.lose()
+	_ = c.moved(t.Context())
 	away.Store(false)
 	c.hears(t, "1=t1")
 }

@@ -33,8 +33,8 @@ type Consumer interface {
 	Deliver(ctx context.Context, transactions ...txhooks.Changes) error
 	// RetireIndexes ends everything that it keeps under keys and indexes, all that it keeps if there are none.
 	RetireIndexes(ctx context.Context, indexes ...*model.Access) error
-	// A consumer may have a method OnLoss(f func()) (cancel func()), which has f called when its store has lost what it was
-	// told: then Replay is called.
+	// A consumer may have a method OnMove(f func(ctx context.Context) error), which has f called when its store has forgotten
+	// what it was told lately: then it is told again, see Replay.
 }
 
 // Config has working zero values.

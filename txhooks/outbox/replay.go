@@ -72,32 +72,34 @@ func (o *Outbox) Replay(ctx context.Context) (n int, err error) {
 	return n, err
 }
 
-// loser is a Consumer that can find out that its store has lost what it was told.
-type loser interface {
-	OnLoss(f func()) (cancel func())
+// mover is a Consumer that can find out that its store has forgotten what it was told lately.
+type mover interface {
+	OnMove(f func(ctx context.Context) error)
 }
 
-// listen has the consumer's losses made good.
+// listen replays whenever the consumer finds that.
 func (o *Outbox) listen() {
-	l, ok := o.consumer.(loser)
+	m, ok := o.consumer.(mover)
 	if !ok {
 		return
 	}
-	lost := make(chan struct{}, 1)
-	o.leave = append(o.leave, l.OnLoss(func() {
+	moved := make(chan struct{}, 1)
+	m.OnMove(func(context.Context) error {
 		select {
-		case lost <- struct{}{}:
+		case moved <- struct{}{}:
 		default: // one is waiting that will begin later than now
 		}
-	}))
-	o.running.Go(func() { o.replay(lost) })
+		return nil
+	})
+	o.leave = append(o.leave, func() { m.OnMove(func(context.Context) error { return nil }) })
+	o.running.Go(func() { o.replay(moved) })
 }
 
 // replay replays until it has worked: the new server may not be there yet.
-func (o *Outbox) replay(lost <-chan struct{}) {
+func (o *Outbox) replay(moved <-chan struct{}) {
 	for {
 		select {
-		case <-lost:
+		case <-moved:
 		case <-o.ctx.Done():
 			return
 		}
