@@ -9,6 +9,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/asidego/aside/cachedrepo/internal/protocol"
 	"github.com/asidego/aside/cachedrepo/store"
 	"github.com/asidego/aside/txhooks"
 )
@@ -104,8 +105,13 @@ func (w *strictWrite) place(ctx context.Context, until time.Time) (err error) {
 	return err
 }
 
+var strictly = protocol.Mode{Strict: true}
+
+// last is what the last of steps does to a key. What comes before it are marks, which nodes arms: see marks.go.
+func last(steps []protocol.Step) store.OpKind { return steps[len(steps)-1].Kind() }
+
 func (w *strictWrite) intent(t *table) (store.Op, bool) {
-	return store.Op{Kind: store.Intend, Token: w.token, TTL: w.s.cfg.Deadline}, t.rel.Strict
+	return store.Op{Kind: last(protocol.Before(strictly)), Token: w.token, TTL: w.s.cfg.Deadline}, t.rel.Strict
 }
 
 // refused names the tables of ops, or all if ops is nil.

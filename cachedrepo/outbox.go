@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"slices"
 
+	"github.com/asidego/aside/cachedrepo/internal/protocol"
 	"github.com/asidego/aside/cachedrepo/store"
 	"github.com/asidego/aside/model"
 	"github.com/asidego/aside/txhooks"
@@ -58,7 +59,7 @@ func (c *Cache) Deliver(ctx context.Context, transactions ...txhooks.Changes) er
 	for _, changes := range transactions {
 		post := func(t *table) (store.Op, bool) {
 			if t.rel.Strict && changes.ID() != (txhooks.ID{}) {
-				return store.Op{Kind: store.Release, Token: store.Token(changes.ID())}, true
+				return store.Op{Kind: last(protocol.Relayed(strictly)), Token: store.Token(changes.ID())}, true
 			}
 			return invalidation(t)
 		}

@@ -40,11 +40,7 @@ func (w *strictWrite) leave() {
 // post is the operation after COMMIT. Where a strict key got no intent, for the write went on without, a release does what an
 // invalidation does.
 func (w *strictWrite) post(t *table) (store.Op, bool) {
-	op := store.Op{Token: w.token}
-	for _, step := range protocol.After(protocol.Mode{Strict: t.rel.Strict}, txhooks.Committed) {
-		op.Kind = step.Kind()
-	}
-	return op, true
+	return store.Op{Kind: last(protocol.After(protocol.Mode{Strict: t.rel.Strict}, txhooks.Committed)), Token: w.token}, true
 }
 
 // withdraw takes the intents back after a rollback. The rows are what they were, so that nobody need wait for it: what cannot
@@ -52,7 +48,7 @@ func (w *strictWrite) post(t *table) (store.Op, bool) {
 func (w *strictWrite) withdraw(ctx context.Context) {
 	n := w.s.rt.nodes
 	for ops := range w.s.rt.opsOf(w.changes, func(t *table) (store.Op, bool) {
-		return store.Op{Kind: store.Release, Token: w.token}, t.rel.Strict
+		return store.Op{Kind: last(protocol.After(strictly, txhooks.RolledBack)), Token: w.token}, t.rel.Strict
 	}, nil) {
 		if w.chunks--; w.chunks < 0 {
 			return

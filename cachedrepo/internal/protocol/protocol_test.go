@@ -100,9 +100,9 @@ func TestWriterSteps(t *testing.T) {
 		{
 			protocol.Mode{Strict: true, Marks: true},
 			steps{protocol.Mark, protocol.Intend},
-			steps{protocol.Release},
-			steps{protocol.Release},
-			steps{protocol.InvalidateAgain, protocol.Invalidate},
+			steps{protocol.Mark, protocol.Release},
+			steps{protocol.Mark, protocol.Release},
+			steps{protocol.Mark, protocol.InvalidateAgain, protocol.Invalidate},
 		},
 	} {
 		for _, d := range []struct {

@@ -30,7 +30,7 @@ type Mode struct {
 }
 
 // Before are the steps between the last statement and COMMIT, in order. A mark stands before what ends the values does:
-// a reader looks for it after it has the lease (history 16).
+// a reader looks for it after it has the lease (history 16). The same holds after COMMIT.
 func Before(m Mode) []Step {
 	switch {
 	case m.Strict && m.Marks:
@@ -49,17 +49,18 @@ func Before(m Mode) []Step {
 // committed already, and again for what the server commits yet. That is done in strict mode, too, where it leaves tokens
 // alone: they may have been lost, or end before the server decides.
 func After(m Mode, o txhooks.Outcome) []Step {
+	var steps []Step
 	switch {
 	case m.Strict && o != txhooks.InDoubt:
-		return released[:]
-	case o == txhooks.RolledBack:
+		steps = released[:]
+	case o == txhooks.InDoubt:
+		steps = inDoubt[:]
+	case o == txhooks.Committed:
+		steps = invalidated[:]
+	default:
 		return nil
 	}
-	steps := invalidated[:]
-	if o == txhooks.InDoubt {
-		steps = inDoubt[:]
-	}
-	if !m.Marks || m.Strict { // strict, the mark stands already
+	if !m.Marks {
 		steps = steps[1:]
 	}
 	return steps
@@ -68,16 +69,11 @@ func After(m Mode, o txhooks.Outcome) []Step {
 // Relayed are the steps of the relay for a transaction that has committed, in order. Release is the writer's, with the
 // writer's token: where the token is gone it ends values and leases, as Invalidate does, and it leaves the tokens of others
 // alone (history 12).
-func Relayed(m Mode) []Step {
-	if m.Strict {
-		return released[:]
-	}
-	return After(m, txhooks.Committed)
-}
+func Relayed(m Mode) []Step { return After(m, txhooks.Committed) }
 
 var (
 	before      = [...]Step{Mark, Intend}
-	released    = [...]Step{Release}
+	released    = [...]Step{Mark, Release}
 	invalidated = [...]Step{Mark, Invalidate}
 	inDoubt     = [...]Step{Mark, InvalidateAgain, Invalidate}
 )
