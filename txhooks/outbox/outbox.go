@@ -160,12 +160,6 @@ func Start(db *txhooks.DB, c Consumer, cfg Config) (*Outbox, error) {
 	if _, err := o.writer.look(ctx, o.db); err != nil {
 		o.trouble("capture", err)
 	}
-	if m, ok := c.(interface {
-		OnMove(f func(context.Context) error)
-	}); ok {
-		m.OnMove(func(ctx context.Context) error { _, err := o.Replay(ctx); return err })
-		o.leave = append(o.leave, func() { m.OnMove(nil) })
-	}
 	o.running.Go(o.keep)
 	o.running.Go(o.relay)
 	o.running.Go(o.acknowledge)

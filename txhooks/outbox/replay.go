@@ -91,7 +91,7 @@ func (o *Outbox) listen() {
 		}
 		return nil
 	})
-	o.leave = append(o.leave, func() { m.OnMove(func(context.Context) error { return nil }) })
+	o.leave = append(o.leave, func() { m.OnMove(nil) })
 	o.running.Go(func() { o.replay(moved) })
 }
 
