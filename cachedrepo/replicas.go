@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/asidego/aside/cachedrepo/finding"
+	"github.com/asidego/aside/cachedrepo/store"
 	"github.com/asidego/aside/txhooks"
 )
 
@@ -46,8 +47,8 @@ type replicas struct {
 	refused  atomic.Bool // a process that is registered arms no marks
 
 	mu     sync.Mutex
-	since  time.Time // proof must be later
-	epochs map[string]uint64
+	since  time.Time            // proof must be later
+	epochs map[uint64]time.Time // when each was seen first
 
 	stop    context.CancelFunc
 	running sync.WaitGroup
@@ -60,7 +61,7 @@ func newReplicas(rt *runtime) (*replicas, error) {
 		return nil, nil
 	}
 	rs := &replicas{
-		rt: rt, maxLag: rt.cfg.Replicas.MaxLag, epochs: make(map[string]uint64),
+		rt: rt, maxLag: rt.cfg.Replicas.MaxLag, epochs: make(map[uint64]time.Time),
 		patience: min(max(rt.cfg.Replicas.MaxLag, 100*time.Millisecond), time.Second),
 	}
 	for i, db := range dbs {
@@ -168,7 +169,8 @@ func (rs *replicas) forget() {
 // choices are the replicas that a load under key may be answered by, if it was asked for the mark before and there was none.
 //
 // A server of the store that has lost its memory has lost its marks. What was marked there was committed before that was
-// noticed, so a replica must be proven to have all that was. (It is noticed before the answer to acquire is used.)
+// noticed, so a replica must be proven to have all that was. (It is noticed before the answer to acquire is used.) An epoch that
+// is seen for the first time counts as a loss: it may have come after the proof was given.
 func (rs *replicas) choices(keys ...string) (fresh []choice) {
 	if rs.refused.Load() {
 		return nil
@@ -177,16 +179,16 @@ func (rs *replicas) choices(keys ...string) (fresh []choice) {
 		return nil // somebody may have registered who arms none
 	}
 	rs.mu.Lock()
-	if e, ok := rs.rt.store.(interface{ Epoch(key string) uint64 }); ok {
+	since := rs.since
+	if e, ok := rs.rt.store.(store.Epocher); ok {
 		for _, key := range keys {
-			name := rs.rt.nodes.name(key)
-			epoch := e.Epoch(key)
-			if was, known := rs.epochs[name]; !known || was != epoch {
-				rs.epochs[name], rs.since = epoch, time.Now()
+			if epoch := e.Epoch(key); epoch != 0 { // 0: nobody can tell
+				if first := rs.firstSeen(epoch); first.After(since) {
+					since = first
+				}
 			}
 		}
 	}
-	since := rs.since
 	rs.mu.Unlock()
 	now := time.Now()
 	first := int(rs.turn.Add(1))
@@ -197,6 +199,19 @@ func (rs *replicas) choices(keys ...string) (fresh []choice) {
 		}
 	}
 	return fresh
+}
+
+// firstSeen is when this process saw an epoch first. rs.mu is held.
+func (rs *replicas) firstSeen(epoch uint64) time.Time {
+	at, known := rs.epochs[epoch]
+	if !known {
+		if len(rs.epochs) >= 1024 { // while nothing is known of a server its epoch is another each time
+			clear(rs.epochs)
+		}
+		at = time.Now()
+		rs.epochs[epoch] = at
+	}
+	return at
 }
 
 // choice is a replica that was fresh when it was chosen.

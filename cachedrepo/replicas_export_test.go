@@ -5,15 +5,8 @@ import (
 	"time"
 )
 
-// Proven counts the replicas that may be read now.
-func Proven(c *Cache) (n int) {
-	for _, p := range c.replicas.all {
-		if p.proven(time.Now(), c.replicas.maxLag) != nil {
-			n++
-		}
-	}
-	return n
-}
+// Proven counts the replicas that a load under these keys may be answered by now.
+func Proven(c *Cache, keys ...string) int { return len(c.replicas.choices(keys...)) }
 
 // MarkKey is where the mark of a key is.
 func MarkKey(c *Cache, key string) string { return c.marks.key(key) }

@@ -89,7 +89,7 @@ func laggards(t *testing.T, test func(t *testing.T, c *copied, r, w *process, p 
 			r, w := c.process(t, st, ns, cachedrepo.Config{}), c.process(t, st, ns, cachedrepo.Config{})
 			p := c.insert(t, "A-1")
 			for _, process := range []*process{r, w} {
-				proven(t, process)
+				proven(t, process, p)
 			}
 			c.standby.Pause()
 			test(t, c, r, w, p)
@@ -101,10 +101,17 @@ func laggards(t *testing.T, test func(t *testing.T, c *copied, r, w *process, p 
 	run("memory", memstore.New(memstore.Config{}), "shop")
 }
 
-// proven waits until the process may read a replica.
-func proven(t *testing.T, p *process) {
+// proven waits until the process may read a replica, as far as the store's servers that have these rows are concerned.
+func proven(t *testing.T, p *process, rows ...product) {
 	t.Helper()
-	until(t, "a replica that is near enough", func() bool { return cachedrepo.Proven(p.cache) > 0 })
+	var keys []string
+	for _, row := range rows {
+		keys = append(keys, p.key(row), p.ns+":products:sku:"+row.SKU)
+	}
+	for _, key := range keys {
+		p.store.state(t, key) // of a server that nobody has asked it is not known what it remembers
+	}
+	until(t, "a replica that is near enough", func() bool { return cachedrepo.Proven(p.cache, keys...) > 0 })
 }
 
 // fromReplica checks that a call loads from a replica, or, if not wanted, from the primary.

@@ -28,6 +28,7 @@ func TestReplicaLoads(t *testing.T) {
 				t.Errorf("%q, %v", got.Name, err)
 			}
 		})
+		proven(t, r, product{ID: p.ID + 1}) // perhaps on a server of which nothing was heard so far
 		r.fromReplica(t, true, func() {
 			if _, err := r.Find(t.Context(), p.ID+1); !errors.Is(err, model.ErrNotFound) {
 				t.Error(err)
@@ -60,7 +61,7 @@ func TestReplicaLoadsBatch(t *testing.T) {
 	laggards(t, func(t *testing.T, c *copied, r, w *process, p product) {
 		c.standby.Resume()
 		q, s := c.insert(t, "A-2"), c.insert(t, "A-3")
-		proven(t, r)
+		proven(t, r, p, q, s)
 		c.standby.Pause()
 		if _, err := c.conn.ExecContext(t.Context(), `UPDATE products SET name = 'newer' WHERE id <> $1`, q.ID); err != nil {
 			t.Fatal(err)
@@ -217,7 +218,7 @@ func TestReplicaStrict(t *testing.T) {
 	}
 	r, w := process(), process()
 	p := c.insert(t, "A-1")
-	proven(t, r)
+	proven(t, r, p)
 	c.standby.Pause()
 	// 1. R has the lease, and has read the old row from the replica.
 	fill := r.store.park(t, "before fill", about(p))
