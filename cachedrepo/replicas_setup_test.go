@@ -36,11 +36,6 @@ func copiedAt(t *testing.T, pg *testenv.PG, standby *testenv.Standby) *copied {
 	return &copied{&shop{pg, conn, db, repo.New(db, products), sent}, standby}
 }
 
-// paired is a parkedStore whose pairs of operations are kept together.
-type paired struct{ *parkedStore }
-
-func (paired) Paired() bool { return true }
-
 // process starts a process that may read the replica. Its marks are sent in a call of their own, before what they stand
 // for, and looked at in one after the lease, so that tests can hold it in between.
 func (c *copied) process(t *testing.T, st store.Store, ns string, cfg cachedrepo.Config) *process {

@@ -204,7 +204,7 @@ func (c *OwnCluster) AddReplicas(t TB) {
 	}
 	for _, s := range all {
 		check(t, poll(func(ctx context.Context) error {
-			shards, err := clients[s].ClusterSlots(ctx).Result()
+			shards, err := clients[s].ClusterShards(ctx).Result()
 			for _, shard := range shards {
 				if len(shard.Nodes) != 2 {
 					err = fmt.Errorf("%s knows %d nodes of a shard", s.Addr(), len(shard.Nodes))
