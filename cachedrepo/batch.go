@@ -161,7 +161,7 @@ func (b *share[T]) acquire(ctx context.Context, missing []*item[T]) {
 		it.epoch, it.lease = b.acc.epoch(it.key), b.c.flights.leased(ctx, b.load)
 	}
 	replies := b.ask(ctx, "acquire", missing, store.Acquire)
-	if replies == nil && ctx.Err() != nil {
+	if replies == nil {
 		leases := make([]settlement, len(missing))
 		for i, it := range missing {
 			leases[i] = settlement{key: it.key, token: it.lease.token}

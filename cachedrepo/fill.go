@@ -115,9 +115,13 @@ type settlement struct {
 	since time.Time // when the lease was asked for
 }
 
-// abandon gives leases up that were asked for by a caller who left before the answer came. They may have been granted, and
-// nobody would load under them until they end. (When it is the store that did not answer, it is left alone.)
+// abandon gives leases up that were asked for and not answered in time: the caller left, or the answer was lost or late. They
+// may have been granted, and nobody would load under them until they end. A server that is known to be away is left alone.
 func (c *Cache) abandon(ctx context.Context, leases []settlement) {
+	leases = slices.DeleteFunc(leases, func(l settlement) bool { return !c.nodes.trusts(l.key) })
+	if len(leases) == 0 {
+		return
+	}
 	landed := c.flights.takesOff()
 	go func() {
 		defer landed()

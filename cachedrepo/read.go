@@ -153,7 +153,7 @@ func (r *read) acquire(ctx context.Context, move protocol.Move, seen []byte) (st
 			op.Kind, op.Value = store.AcquireOver, seen
 		}
 		reply, unmarked, err := r.askForLease(ctx, op)
-		if err != nil && ctx.Err() != nil {
+		if err != nil {
 			r.c.abandon(ctx, []settlement{{key: r.key, token: f.token}})
 		}
 		if err != nil || protocol.Acquired(reply, f.token, protocol.Unusable) != protocol.Load {

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -64,7 +65,7 @@ func (c *ClusterServers) Addrs() []string { return c.addrs }
 // Options are those of RedisServer.Options for a Cluster.
 func (c *ClusterServers) Options() *redis.ClusterOptions {
 	return &redis.ClusterOptions{
-		Addrs:                    c.addrs,
+		Addrs:                    slices.Clone(c.addrs), // which the client appends to
 		ContextTimeoutEnabled:    true,
 		DialerRetries:            1,
 		DisableIdentity:          true,
