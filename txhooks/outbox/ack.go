@@ -89,6 +89,11 @@ func (o *Outbox) flush(ctx context.Context) {
 	}
 	n, err := o.settle(ctx, o.writer.witnessed(), listed(ids, uuid))
 	if err != nil {
+		if ctx.Err() != nil && o.ctx.Err() != nil { // Close has come in between, and acknowledges what is left itself
+			for _, id := range ids {
+				o.acks.add(id)
+			}
+		}
 		o.trouble("acknowledge", err)
 		return
 	}

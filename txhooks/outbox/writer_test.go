@@ -324,7 +324,13 @@ func TestResolveDoesNotBelieveNumbers(t *testing.T) {
 			if err := tx.QueryRow("SELECT pg_backend_pid()").Scan(&pid); err != nil {
 				t.Fatal(err)
 			}
+			other, err := s.conn.Conn(t.Context())
+			if err != nil {
+				t.Fatal(err)
+			}
 			crash(pid)
+			eventually(t, "the others are cut off", func() bool { return other.PingContext(t.Context()) != nil })
+			_ = other.Close()
 			lost, err := strconv.Atoi(at.xid)
 			if err != nil {
 				t.Fatal(err)
