@@ -60,7 +60,7 @@ func (l *logged) logger() *slog.Logger { return slog.New(slog.NewTextHandler(l, 
 
 func newCache(t *testing.T, db *txhooks.DB, cfg cachedrepo.Config) (*cachedrepo.Cache, error) {
 	t.Helper()
-	cfg.Namespace, cfg.Incarnation = "shop", -1
+	cfg.Namespace, cfg.Incarnation, cfg.Timeout = "shop", -1, patience
 	if cfg.Logger == nil {
 		cfg.Logger = silent()
 	}

@@ -59,7 +59,7 @@ func checkEquality[V comparable](
 	seed := uint64(time.Now().UnixNano())
 	r := rand.New(rand.NewPCG(seed, 1))
 	db := txhooks.New(conn, txhooks.Config{})
-	cfg := cachedrepo.Config{Namespace: "equal", Tables: model.Tables{table}, Logger: silent(), Unchecked: unchecked}
+	cfg := cachedrepo.Config{Namespace: "equal", Tables: model.Tables{table}, Timeout: patience, Logger: silent(), Unchecked: unchecked}
 	if refused && !unchecked {
 		if _, err := cachedrepo.New(db, memstore.New(memstore.Config{}), cfg); err == nil || !strings.Contains(err.Error(), "key-equality") {
 			t.Errorf("New does not refuse it: %v", err)

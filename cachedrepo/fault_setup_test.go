@@ -116,7 +116,7 @@ type rig struct {
 // timeout is the cache deadline of a rig. slack is what a busy machine under the race detector may add to a read; what
 // the tests tell apart is a deadline and the seconds that a client waits for a dead server by itself.
 const (
-	timeout = 50 * time.Millisecond
+	timeout = 200 * time.Millisecond // four times what it is by default: the machine is busy
 	slack   = 1500 * time.Millisecond
 )
 
@@ -130,7 +130,7 @@ func newRig(t *testing.T, cfg cachedrepo.Config, args ...string) *rig {
 	client := redis.NewClient(options)
 	t.Cleanup(func() { _ = client.Close() })
 	r.store = &countedStore{Store: redisstore.New(client)}
-	cfg.Timeout, cfg.Observer = timeout, r.seen.observer()
+	cfg.Timeout, cfg.WriteTimeout, cfg.Observer = timeout, 10*timeout, r.seen.observer()
 	r.c = r.cache(t, r.store, cfg)
 	r.cached = cachedrepo.Wrap(r.c, r.plain)
 	return r

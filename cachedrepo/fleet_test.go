@@ -176,6 +176,9 @@ func newCrew(t *testing.T, cfg cachedrepo.Config) *crew {
 	f := newFleet(evenOdd, "a", "b")
 	r := &rig{shop: newShop(t), seen: &troubles{}}
 	cfg.Observer = r.seen.observer()
+	if cfg.WriteTimeout == 0 {
+		cfg.WriteTimeout = 10 * timeout
+	}
 	r.c = r.cache(t, f, cfg)
 	r.cached = cachedrepo.Wrap(r.c, r.plain)
 	c := &crew{rig: r, fleet: f}

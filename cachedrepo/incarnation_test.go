@@ -130,7 +130,7 @@ func TestIncarnationUnknown(t *testing.T) {
 	first := s.process(t, st, ns, cachedrepo.Config{Incarnation: time.Hour})
 	first.reads(t, p.ID, "old")
 	db, proxy := unreachable(t, s.pg)
-	c, err := cachedrepo.New(db, st, cachedrepo.Config{Namespace: ns, Tables: model.Tables{products}, Incarnation: 20 * time.Millisecond, Logger: silent(), Probe: -1})
+	c, err := cachedrepo.New(db, st, cachedrepo.Config{Namespace: ns, Tables: model.Tables{products}, Incarnation: 20 * time.Millisecond, Timeout: patience, Logger: silent(), Probe: -1})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -431,7 +431,9 @@ func receive[C any](t *testing.T, ch <-chan C, what string) {
 // until waits for a state that other goroutines or a server bring about and that nothing announces.
 func until(t *testing.T, what string, reached func() bool) {
 	t.Helper()
-	for end := time.Now().Add(patience); !reached(); runtime.Gosched() {
+	tick := time.NewTicker(time.Millisecond) // others need the machine meanwhile
+	defer tick.Stop()
+	for end := time.Now().Add(patience); !reached(); <-tick.C {
 		if time.Now().After(end) {
 			t.Fatalf("waited %s for %s", patience, what)
 		}

@@ -25,7 +25,7 @@ func registeredShop(t *testing.T) *shop {
 	return s
 }
 
-var registered = cachedrepo.Config{Registry: true, Heartbeat: beat, Wait: -1}
+var registered = cachedrepo.Config{Registry: true, Heartbeat: beat, Wait: -1, Timeout: patience, WriteTimeout: patience}
 
 // keyOnlyProducts is the products of a version that does not know the index.
 var keyOnlyProducts = model.MustTable(model.Spec[product, int64]{Name: "products", Key: "id", Version: "version"})

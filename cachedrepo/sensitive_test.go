@@ -45,7 +45,7 @@ func TestSensitiveValues(t *testing.T) {
 	db := txhooks.New(conn, txhooks.Config{})
 	var log bytes.Buffer
 	c, err := cachedrepo.New(db, redisstore.New(client), cachedrepo.Config{
-		Namespace: "people", Tables: model.Tables{patients}, Secret: []byte("0123456789abcdef"),
+		Namespace: "people", Tables: model.Tables{patients}, Secret: []byte("0123456789abcdef"), Timeout: patience,
 		Logger: slog.New(slog.NewTextHandler(&log, &slog.HandlerOptions{Level: slog.LevelDebug})),
 	})
 	if err != nil {

@@ -94,6 +94,12 @@ func (s *shop) cache(t *testing.T, st store.Store, cfg cachedrepo.Config) *cache
 	if cfg.Incarnation == 0 {
 		cfg.Incarnation = -1 // and to the database
 	}
+	if cfg.Timeout == 0 {
+		cfg.Timeout = patience // and a busy machine is no reason to go past the store
+	}
+	if cfg.WriteTimeout == 0 {
+		cfg.WriteTimeout = patience
+	}
 	if cfg.Logger == nil {
 		cfg.Logger = slog.New(slog.NewTextHandler(io.Discard, nil))
 	}

@@ -63,7 +63,7 @@ func newNotebook(t *testing.T, st store.Store, namespace string) *notebook {
 	conn, _ := openCounted(t, testenv.PostgresWith(t, notesSchema).URL())
 	db := txhooks.New(conn, txhooks.Config{Scope: tenantOf})
 	c, err := cachedrepo.New(db, st, cachedrepo.Config{
-		Namespace: namespace, Tables: model.Tables{notes}, Logger: slog.New(slog.NewTextHandler(io.Discard, nil)),
+		Namespace: namespace, Tables: model.Tables{notes}, Timeout: patience, WriteTimeout: patience, Logger: slog.New(slog.NewTextHandler(io.Discard, nil)),
 	})
 	if err != nil {
 		t.Fatal(err)
@@ -340,7 +340,7 @@ func TestTouchInSeveralScopes(t *testing.T) {
 			conn, _ := openCounted(t, testenv.PostgresWith(t, notesSchema).URL())
 			db := txhooks.New(conn, txhooks.Config{Scope: tenantOf})
 			c, err := cachedrepo.New(db, memstore.New(memstore.Config{}), cachedrepo.Config{
-				Namespace: "notes", Tables: model.Tables{table}, Logger: silent(),
+				Namespace: "notes", Tables: model.Tables{table}, Timeout: patience, Logger: silent(),
 			})
 			if err != nil {
 				t.Fatal(err)

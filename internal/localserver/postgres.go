@@ -99,6 +99,8 @@ func (k postgresKind) command(f *folder, port int) (string, []string) {
 		"full_page_writes=off",
 		// Clones of templates must not wait for a vacuum of the template.
 		"autovacuum=off",
+		// Compiling what the catalog is asked for takes longer than to ask.
+		"jit=off",
 		// Nothing outside the folder, or a kill would leave it there.
 		"dynamic_shared_memory_type=mmap",
 		"logging_collector=off",
