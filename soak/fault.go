@@ -60,6 +60,7 @@ var kinds = []kind{
 	{name: "Redis stands still", weight: 3, longest: 400 * time.Millisecond, strike: (*run).stopRedis},
 	{name: "Redis is killed and comes back empty", weight: 2, longest: 200 * time.Millisecond, loses: true, strike: (*run).killRedis},
 	{name: "Redis is killed and comes back with old data", weight: 2, longest: 300 * time.Millisecond, loses: true, strike: (*run).rewindRedis},
+	{name: "Redis fails over to a replica that lags", weight: 4, longest: 300 * time.Millisecond, loses: true, strike: (*run).failOver},
 	{name: "FLUSHALL", weight: 2, loses: true, strike: (*run).flush},
 	{name: "eviction", weight: 2, longest: 400 * time.Millisecond, loses: true, strike: (*run).evict},
 	{name: "Redis refuses writes (NOREPLICAS)", weight: 2, longest: 400 * time.Millisecond, strike: (*run).refuse},

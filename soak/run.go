@@ -1,7 +1,6 @@
 package soak
 
 import (
-	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -43,6 +42,7 @@ type run struct {
 	redis      *localserver.Redis
 	admin      *redis.Client
 	toRedis    *faults.Proxy
+	beside     *faults.Proxy // to Redis, too, for who is not struck
 	toPostgres *faults.Proxy
 	db         *sqlx.DB
 	auditor    *app
@@ -99,11 +99,13 @@ func Run(cfg Config) (f *Figures, err error) {
 }
 
 func (r *run) open() (err error) {
-	r.redis, err = localserver.StartRedis(context.Background(), localserver.Options{Args: []string{"--enable-protected-configs", "yes"}})
-	if err != nil {
+	if r.redis, err = startRedis(); err != nil {
 		return err
 	}
-	r.admin = redis.NewClient(&redis.Options{Addr: r.redis.Addr(), MaxRetries: 5})
+	r.admin = adminOf(r.redis)
+	if r.beside, err = faults.Listen(r.redis.Addr()); err != nil {
+		return err
+	}
 	if r.toRedis, err = faults.Listen(r.redis.Addr()); err != nil {
 		return err
 	}
@@ -118,7 +120,7 @@ func (r *run) open() (err error) {
 			return err
 		}
 	}
-	if r.auditor, err = newApp(r.setting("auditor", 0, "postgres", r.cfg.Database, r.redis.Addr(), 0, 0)); err != nil {
+	if r.auditor, err = newApp(r.setting("auditor", 0, "postgres", r.cfg.Database, r.beside.Addr(), 0, 0)); err != nil {
 		return err
 	}
 	for n := range r.cfg.Writers + r.cfg.Readers {
@@ -390,6 +392,9 @@ func (r *run) close() {
 	}
 	if r.toRedis != nil {
 		r.toRedis.Close()
+	}
+	if r.beside != nil {
+		r.beside.Close()
 	}
 	if r.toPostgres != nil {
 		r.toPostgres.Close()

@@ -41,7 +41,7 @@ func (c *conn) close() {
 func (c *conn) serve() {
 	defer c.close()
 	dialer := net.Dialer{Timeout: dialTimeout}
-	server, err := dialer.DialContext(c.ctx, "tcp", c.proxy.target)
+	server, err := dialer.DialContext(c.ctx, "tcp", *c.proxy.target.Load())
 	if err != nil {
 		return
 	}

@@ -28,7 +28,7 @@ const (
 // Proxy accepts connections and hands each on to its target until told
 // otherwise. All methods may be called at any time from any goroutine.
 type Proxy struct {
-	target string
+	target atomic.Pointer[string]
 	addr   string
 	split  func() splitter // how a connection's client bytes are cut into what hooks see
 
@@ -85,11 +85,11 @@ func listen(target string, split func() splitter) (*Proxy, error) {
 		return nil, fmt.Errorf("faults: %w", err)
 	}
 	p := &Proxy{
-		target: target,
-		addr:   listener.Addr().String(),
-		split:  split,
-		conns:  make(map[*conn]struct{}),
+		addr:  listener.Addr().String(),
+		split: split,
+		conns: make(map[*conn]struct{}),
 	}
+	p.Lead(target)
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.accept(listener)
@@ -101,6 +101,9 @@ func (p *Proxy) Addr() string { return p.addr }
 
 // Accepted returns how many connections were accepted so far.
 func (p *Proxy) Accepted() int { return int(p.accepted.Load()) }
+
+// Lead hands new connections on to another target; open ones live on, until they are Cut.
+func (p *Proxy) Lead(target string) { p.target.Store(&target) }
 
 // OnClientBytes has hook decide about what clients send, from now on and also
 // on connections that are open. nil means Forward.

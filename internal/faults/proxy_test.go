@@ -240,3 +240,19 @@ func TestCloseEndsEverything(t *testing.T) {
 		t.Error("a closed proxy accepts")
 	}
 }
+
+// Who connects is led to the new target, who is connected stays where he is.
+func TestLead(t *testing.T) {
+	t.Parallel()
+	one, here := echo(t)
+	two, there := echo(t)
+	p := NewProxy(t, one)
+	c := dial(t, p)
+	wantAnswer(t, c)
+	p.Lead(two)
+	wantAnswer(t, c)
+	wantAnswer(t, dial(t, p))
+	if here.count() != 2 || there.count() != 1 {
+		t.Errorf("%d lines and %d, want 2 and 1", here.count(), there.count())
+	}
+}
