@@ -150,3 +150,38 @@ func TestIncarnationUnknown(t *testing.T) {
 		t.Errorf("it takes its database for another: %+v", c)
 	}
 }
+
+// Databases that differ in one respect are not the same: another cluster whose database has the same oid and timeline, another
+// database of a cluster, and a standby that was promoted.
+func TestIncarnationDiffers(t *testing.T) {
+	t.Parallel()
+	is := func(url string) uint64 {
+		t.Helper()
+		conn, _ := openCounted(t, url)
+		id, err := cachedrepo.Incarnation(t.Context(), txhooks.New(conn, txhooks.Config{}))
+		if err != nil || id == 0 {
+			t.Fatalf("%x, %v", id, err)
+		}
+		return id
+	}
+	first, second := testenv.NewPostgres(t), testenv.NewPostgres(t)
+	standby := first.NewStandby(t)
+	here := is(first.URL())
+	if is(first.URL()) != here || is(standby.URL()) != here {
+		t.Error("the same database is another")
+	}
+	if is(second.URL()) == here {
+		t.Error("a database of another cluster is the same")
+	}
+	if is(testenv.PostgresWith(t, "").URL()) == is(testenv.PostgresWith(t, "").URL()) {
+		t.Error("another database of the cluster is the same")
+	}
+	standby.CatchUp()
+	standby.Promote()
+	if is(standby.URL()) == here {
+		t.Error("a standby that was promoted is the same")
+	}
+	if is(first.URL()) != here {
+		t.Error("the former primary is another")
+	}
+}
