@@ -139,6 +139,34 @@ func TestStrictRefuses(t *testing.T) {
 	}
 }
 
+// One intent that fails is enough: whoever waits for one holds locks on rows, and others wait for these in line, so that the
+// next write does not ask a server that may be dead. Reads bear with it for longer.
+func TestStrictIntentFailsOnce(t *testing.T) {
+	strictPairs(t, cachedrepo.Config{}, func(t *testing.T, x strictPair) {
+		var intents atomic.Int64
+		x.way.fail(func(_ context.Context, ops []store.Op) error {
+			switch ops[0].Kind {
+			case store.Intend:
+				intents.Add(1)
+				return errDown
+			case store.Invalidate: // the prober's
+				return errDown
+			}
+			return nil
+		})
+		for range 2 {
+			if err := renameIn(t.Context(), x.w, x.p.ID, "new"); !errors.Is(err, cachedrepo.ErrStrictRefused) {
+				t.Fatal(err)
+			}
+		}
+		if n, st := intents.Load(), x.w.cache.Stats(); n != 1 || st.Opened != 1 || st.StrictRefused != 2 {
+			t.Errorf("the store was asked for intents %d times, opened %d times, refused %d writes", n, st.Opened, st.StrictRefused)
+		}
+		x.way.fail(nil)
+		until(t, "writes to go through", func() bool { return renameIn(t.Context(), x.w, x.p.ID, "newer") == nil })
+	})
+}
+
 // The intents were placed, and the answer was lost: the write is refused, and they are taken back when the store answers again,
 // long before their deadline.
 func TestStrictRefusedAndTakenBack(t *testing.T) {

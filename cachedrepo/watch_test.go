@@ -11,6 +11,7 @@ import (
 	"github.com/redis/go-redis/v9"
 
 	"github.com/asidego/aside/cachedrepo"
+	"github.com/asidego/aside/cachedrepo/memstore"
 	"github.com/asidego/aside/cachedrepo/redisstore"
 	"github.com/asidego/aside/cachedrepo/store"
 	"github.com/asidego/aside/internal/testenv"
@@ -183,4 +184,40 @@ func TestWatchOff(t *testing.T) {
 	r := &rig{shop: s, c: c, cached: cachedrepo.Wrap(c, s.plain)}
 	p := r.insert(t, "A-1")
 	r.warm(t, p.ID, "old")
+}
+
+// guessing is a store that does not always know who its server is: then the epoch is another each time.
+type guessing struct {
+	store.Store
+	known   atomic.Bool
+	guesses atomic.Uint64
+}
+
+func (g *guessing) Epoch(string) uint64 {
+	if g.known.Load() {
+		return 1
+	}
+	return 1 + g.guesses.Add(1)
+}
+
+// A server of which nobody knows who it is has not become another.
+func TestWatchOfTheUnknown(t *testing.T) {
+	s := newShop(t)
+	st := &guessing{Store: memstore.New(memstore.Config{})}
+	st.known.Store(true)
+	c := s.cache(t, st, cachedrepo.Config{Probe: time.Hour, Incarnation: -1})
+	ticks, waits := make(chan time.Time), make(chan struct{}, 1)
+	cachedrepo.RepeatBy(c, func(time.Duration) <-chan time.Time { waits <- struct{}{}; return ticks })
+	r := &rig{shop: s, c: c, cached: cachedrepo.Wrap(c, s.plain)}
+	p := r.insert(t, "A-1")
+	r.warm(t, p.ID, "old")
+	receive(t, waits, "the watch")
+	for _, known := range []bool{true, false, false, true} {
+		st.known.Store(known)
+		ticks <- time.Time{}
+		receive(t, waits, "the end of a look")
+	}
+	if n := c.Stats().Moved; n != 0 {
+		t.Errorf("moved %d times", n)
+	}
 }
