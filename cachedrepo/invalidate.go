@@ -30,6 +30,7 @@ func (rt *runtime) Ended(ctx context.Context, o txhooks.Outcome, changes txhooks
 			w.leave()
 		}
 	}
+	entered, late := rt.stats.registered.Load(), rt.registry.late()
 	if w != nil && o == txhooks.Committed {
 		pending = w.release(ctx)
 	} else {
@@ -37,7 +38,9 @@ func (rt *runtime) Ended(ctx context.Context, o txhooks.Outcome, changes txhooks
 	}
 	rt.unread(ctx, changes)
 	rt.auditor.committed(changes)
-	if late := rt.registry.late(); !rt.registry.settled(ctx) {
+	// What it was before counts too: while the invalidations were under way the process may have registered anew.
+	late = late || rt.registry.late() || rt.stats.registered.Load() != entered
+	if !rt.registry.settled(ctx) {
 		pending += changes.Len()
 	} else if late {
 		// Others took this process for dead. If it arms no marks and they read replicas, one of them may have stored since the

@@ -20,3 +20,6 @@ var EndOfRecord = endOfRecord
 func Sweep(c *Cache, later time.Duration) bool {
 	return c.marks.broom.sweep(context.Background(), time.Now().Add(later))
 }
+
+// Settled tells whether a write of this process would not be held by the registry now.
+func Settled(c *Cache) bool { return !c.registry.late() }

@@ -1,11 +1,13 @@
 package cachedrepo_test
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
 	"slices"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -17,6 +19,7 @@ import (
 	"github.com/asidego/aside/cachedrepo/memstore"
 	"github.com/asidego/aside/cachedrepo/redisstore"
 	"github.com/asidego/aside/cachedrepo/store"
+	"github.com/asidego/aside/internal/faults"
 	"github.com/asidego/aside/internal/testenv"
 	"github.com/asidego/aside/migrations"
 	"github.com/asidego/aside/model"
@@ -415,6 +418,53 @@ func TestReplicaRegistry(t *testing.T) {
 		return r.cache.Stats().ReplicaLoads > before
 	})
 	r.fromReplica(t, true, func() { r.reads(t, q.ID, "old") })
+}
+
+// W arms no marks, and is taken for dead while it does not renew. R, who hears that nobody without marks is left, reads the
+// replica again. Then W goes on in the midst of a write.
+//
+//  1. W commits and invalidates. The replica has not replayed the commit.
+//  2. R misses, finds no mark, and stores what the replica has: the old row.
+//  3. W registers anew, and R hears of it.
+//  4. W invalidates once more and returns.
+func TestReplicaWriterTakenForDead(t *testing.T) {
+	c := newCopied(t)
+	if err := migrations.Apply(t.Context(), c.pg.URL()); err != nil {
+		t.Fatal(err)
+	}
+	c.standby.CatchUp()
+	st := memstore.New(memstore.Config{})
+	r := c.process(t, shared{st}, "shop", cachedrepo.Config{Registry: true, Heartbeat: beat})
+	proxy := newProxy(t, c.shop)
+	w := c.shop.processAt(t, c.pg.URLThrough(proxy.Addr()), shared{st}, "shop", cachedrepo.Config{Registry: true, Heartbeat: beat, Wait: -1})
+	p := c.insert(t, "A-1")
+	proceed := make(chan struct{})
+	proceeds := sync.OnceFunc(func() { close(proceed) })
+	defer proceeds()
+	proxy.OnClientBytes(func(_ int, message []byte) faults.Action {
+		if bytes.Contains(message, []byte("UPDATE aside_registrants")) {
+			<-proceed
+		}
+		return faults.Forward
+	})
+	until(t, "replicas to be read", func() bool {
+		q := c.insert(t, fmt.Sprint("P-", r.cache.Stats().Loads))
+		r.reads(t, q.ID, "old")
+		return r.cache.Stats().ReplicaLoads > 0
+	})
+	c.standby.Pause()
+	invalidated := w.store.park(t, "after invalidate", about(p))
+	w1 := w.renaming(t.Context(), p.ID, "new")
+	invalidated.wait(t)
+	r.fromReplica(t, true, func() { r.reads(t, p.ID, "old") })
+	r.hits(t, p.ID, "old") // W has not returned
+	proceeds()
+	until(t, "W to be registered and noticed", func() bool { return cachedrepo.Settled(w.cache) })
+	invalidated.goOn()
+	if _, err := w1.wait(t); err != nil {
+		t.Fatal(err)
+	}
+	r.reads(t, p.ID, "new")
 }
 
 // shared is a store in memory that does not say that it is one process's.
