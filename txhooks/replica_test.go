@@ -65,12 +65,17 @@ func TestReplica(t *testing.T) {
 			dead := testenv.Open(t, driver, pg.Standby.URLThrough("127.0.0.1:1"))
 			conn := testenv.Open(t, driver, pg.URL())
 			db := New(conn, Config{Replicas: []*sqlx.DB{dead, replica}})
+			other := New(testenv.Open(t, driver, pg.URL()), Config{Replicas: []*sqlx.DB{replica}})
 			pg.Standby.Pause() // so that the replica has no notes for ever
 			ctx := OnReplica(t.Context())
 			err := db.Run(ctx, func(ctx context.Context) error {
 				insert(t, db, ctx, 1)
 				if n := count(t, db, OnReplica(ctx)); n != 1 {
 					t.Errorf("in a transaction: %d rows", n)
+				}
+				count(t, other, ctx)
+				if n, _ := other.ReplicaReads(); n != 0 {
+					t.Errorf("in a transaction of another DB: %d reads on a replica", n)
 				}
 				AfterCommit(ctx, func(ctx context.Context) {
 					if n := count(t, db, ctx); n != 1 {

@@ -213,6 +213,82 @@ func TestEpochFixed(t *testing.T) {
 	}
 }
 
+// Of a server that nobody has asked yet, or of which not even the address is known, no two answers are of the same epoch.
+func TestEpochOfNobody(t *testing.T) {
+	t.Parallel()
+	asked := New(testenv.RedisCluster(t).Client(t))
+	if err := asked.client.(*redis.ClusterClient).ForEachMaster(context.Background(), func(context.Context, *redis.Client) error { return nil }); err != nil {
+		t.Fatal(err)
+	}
+	for name, s := range map[string]*Store{
+		"one server": New(testenv.Redis(t).Client(t)), "a Cluster without a map": New(testenv.RedisCluster(t).Client(t)), "a Cluster": asked,
+	} {
+		if first, second := s.Epoch("k"), s.Epoch("k"); first == second {
+			t.Errorf("%s: the epoch is %x", name, first)
+		}
+	}
+}
+
+// A server that says that it is a replica is not believed any more, by calls over connections that have been open all the
+// time: it may take writes, so that no refusal tells of it.
+func TestEpochDemoted(t *testing.T) {
+	t.Parallel()
+	server := testenv.NewRedis(t, "--replica-read-only", "no")
+	s := New(server.Client(t))
+	put(t, s, "k", "old")
+	before := epochOf(t, s, "k")
+	ctx := context.Background()
+	admin := server.Client(t)
+	if err := admin.Do(ctx, "replicaof", "127.0.0.1", "1").Err(); err != nil {
+		t.Fatal(err)
+	}
+	if err := s.Learn(ctx); !errors.Is(err, store.ErrRefused) {
+		t.Errorf("Learn: %v", err)
+	}
+	if err := s.Do(ctx, []store.Op{{Key: "k"}}, make([]store.Reply, 1)); !errors.Is(err, store.ErrRefused) {
+		t.Errorf("what a replica answers counts: %v", err)
+	}
+	if err := admin.Do(ctx, "replicaof", "no", "one").Err(); err != nil {
+		t.Fatal(err)
+	}
+	if e := epochOf(t, s, "k"); e == before {
+		t.Error("promoted again, it is in the same epoch")
+	}
+}
+
+// Who is no master of a Cluster any more is forgotten, connections that are open included.
+func TestEpochClusterForgets(t *testing.T) {
+	t.Parallel()
+	servers := testenv.NewRedisCluster(t)
+	servers.AddReplicas(t)
+	client := servers.Client(t)
+	s := New(client)
+	const key = "k"
+	ctx := context.Background()
+	epochOf(t, s, key)
+	owner := s.Node(key)
+	node, err := client.MasterForKey(ctx, key)
+	if err != nil {
+		t.Fatal(err)
+	}
+	i := slices.IndexFunc(servers.Masters, func(m *testenv.OwnRedis) bool { return m.Addr() == owner })
+	servers.Replicas[i].Promote(t)
+	for end := time.Now().Add(30 * time.Second); s.Node(key) == owner; time.Sleep(time.Millisecond) {
+		if client.ReloadState(ctx); time.Now().After(end) {
+			t.Fatal("the map is old")
+		}
+	}
+	if at := s.at(node); at.epoch.Load() == 0 {
+		t.Fatal("forgotten too early: nobody has learned anything")
+	}
+	if err := s.Learn(ctx); err != nil {
+		t.Fatal(err)
+	}
+	if at := s.at(node); !at.doubted() || at.epoch.Load() != 0 {
+		t.Error("should it be promoted again, it would be taken for who it was")
+	}
+}
+
 // A question that cannot be answered fails the call that it was asked for: nobody knows what the answer is worth.
 func TestEpochUnknown(t *testing.T) {
 	t.Parallel()
@@ -310,6 +386,15 @@ func TestEpochMoved(t *testing.T) {
 	if from == nil || to == from {
 		t.Fatal("choose another key")
 	}
+	var known *server // the new owner: it was asked, has a connection, and is not in doubt
+	for i := 0; known == nil; i++ {
+		k := fmt.Sprint("k", i)
+		epochOf(t, s, k)
+		if _, port, _ := net.SplitHostPort(s.Node(k)); strings.HasSuffix(to.Addr(), ":"+port) {
+			known = s.server(ctx, k)
+		}
+	}
+	doubt := known.doubt.Load()
 	slot := int(client.ClusterKeySlot(ctx, key).Val())
 	id := to.Client(t).Do(ctx, "cluster", "myid").Val()
 	fromID := from.Client(t).Do(ctx, "cluster", "myid").Val()
@@ -337,6 +422,10 @@ func TestEpochMoved(t *testing.T) {
 	}
 	if e := s.Epoch(key); e == before || at() != to {
 		t.Error("judged by the epoch of the former owner")
+	}
+	// It may have been a master before, and something else in between.
+	if known.doubt.Load() == doubt || known.doubted() {
+		t.Error("the new owner was not asked who it is")
 	}
 }
 
