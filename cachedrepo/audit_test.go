@@ -167,6 +167,50 @@ func TestAuditorOfHits(t *testing.T) {
 	}
 }
 
+// The auditor does not take an entry for wrong whose writer has committed and is about to end it.
+func TestAuditorWaitsForWriters(t *testing.T) {
+	t.Parallel()
+	s := newShop(t)
+	inner := memstore.New(memstore.Config{})
+	writing := &countedStore{Store: inner}
+	s.cache(t, writing, cachedrepo.Config{})
+	one := s.insert(t, "one")
+
+	other := s.again(t, s.pg.URL())
+	cfg := cachedrepo.Config{Audit: cachedrepo.Audit{Hits: 1, Rate: 1000}}
+	cachedrepo.AuditAfter(&cfg.Audit, shortAges)
+	reading := &countedStore{Store: inner}
+	c := other.cache(t, reading, cfg)
+	items := cachedrepo.Wrap(c, other.plain)
+	find(t, items, one.ID)
+
+	held, release := make(chan struct{}), make(chan struct{})
+	writing.fail(func(context.Context, []store.Op) error {
+		writing.fail(nil)
+		close(held)
+		<-release
+		return nil
+	})
+	written := make(chan error)
+	go func() {
+		_, err := s.plain.Modify(context.Background(), one.ID, func(p *product) error { p.Name = "new"; return nil })
+		written <- err
+	}()
+	<-held
+	before := reading.reads.Load() + 1
+	if got := find(t, items, one.ID); got.Name != "old" {
+		t.Errorf("found %q in the store", got.Name)
+	}
+	until(t, "the auditor's first look", func() bool { return reading.reads.Load() > before })
+	close(release)
+	if err := <-written; err != nil {
+		t.Fatal(err)
+	}
+	if got := awaitAudits(t, c, 1); got.Inconsistent != [3]uint64{} {
+		t.Errorf("inconsistent %v of %v", got.Inconsistent, got.Audited)
+	}
+}
+
 // A committed change has an entry compared that it should have ended, whoever filled it since.
 func TestAuditorOfChanges(t *testing.T) {
 	t.Parallel()

@@ -36,6 +36,7 @@ func TestIncarnationAfterLostCommits(t *testing.T) {
 	r := s.process(t, st, ns, cachedrepo.Config{Incarnation: 20 * time.Millisecond})
 	never := s.process(t, st, ns+"n", cachedrepo.Config{Incarnation: -1})
 	p := s.insert(t, "A-1")
+	crashes := uint64(0)
 	for n, crash := range []func(){
 		func() {
 			if err := syscall.Kill(one[int](t, s, `SELECT pg_backend_pid()`), syscall.SIGKILL); err != nil {
@@ -47,26 +48,31 @@ func TestIncarnationAfterLostCommits(t *testing.T) {
 			pg.Start()
 		},
 	} {
-		if _, err := s.conn.Exec(`CHECKPOINT`); err != nil { // what there is until now stays
-			t.Fatal(err)
-		}
 		lost := fmt.Sprint("lost ", n)
-		s.moveTo(t, p.ID, lost, r, never)
-		crash()
-		// 1. The database is back, without the last commit.
-		is := ""
-		until(t, "the database", func() bool { return s.conn.Get(&is, `SELECT name FROM products`) == nil })
-		if is != "old" {
-			t.Skipf("the commit was not lost: %s", is)
+		for is := ""; is != "old"; { // the server writes its log of its own accord, too: then the commit was not lost
+			if _, err := s.conn.Exec(`UPDATE products SET name = 'old'`); err != nil {
+				t.Fatal(err)
+			}
+			if _, err := s.conn.Exec(`CHECKPOINT`); err != nil { // what there is until now stays
+				t.Fatal(err)
+			}
+			for _, c := range []*process{r, never} {
+				if err := c.cache.Invalidate(t.Context(), products.Row(p.ID)); err != nil {
+					t.Fatal(err)
+				}
+			}
+			s.moveTo(t, p.ID, lost, r, never)
+			crash()
+			crashes++
+			// 1. The database is back, without the last commit.
+			until(t, "the database", func() bool { return s.conn.Get(&is, `SELECT name FROM products`) == nil })
+			start := time.Now()
+			until(t, "the crash to be noticed", func() bool { return r.cache.Stats().Moved == crashes })
+			t.Logf("found out %s after the database was back", time.Since(start).Round(time.Millisecond))
 		}
 		// 2. Who asks which database it is stops using the row, and who starts now never does.
-		start := time.Now()
-		until(t, "the row that is there", func() bool {
-			got, err := r.Find(t.Context(), p.ID)
-			return err == nil && got.Name == "old"
-		})
-		t.Logf("found out %s after the database was back", time.Since(start).Round(time.Millisecond))
-		if c := r.cache.Stats(); c.Epoch == 0 || c.Moved != uint64(n+1) {
+		r.reads(t, p.ID, "old")
+		if c := r.cache.Stats(); c.Epoch == 0 || c.Moved != crashes {
 			t.Errorf("%d values of another epoch, moved %d times", c.Epoch, c.Moved)
 		}
 		s.process(t, st, ns, cachedrepo.Config{Incarnation: time.Hour}).reads(t, p.ID, "old")

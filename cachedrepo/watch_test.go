@@ -68,8 +68,8 @@ func TestWatchOfAReader(t *testing.T) {
 				b.finds(t, p.ID, "new")
 			}
 			st := b.c.Stats()
-			// It is refused by the probe, or by a read that asks a server which has become a replica who it is.
-			if n := b.seen.count(append([]string{"probe"}, calls...)...); st.Opened != 1 || st.StoreRefused == 0 || n != 1 {
+			// It is refused by the probe, or by a read that asks a server which has become a replica who it is, or by both at once.
+			if n := b.seen.count(append([]string{"probe"}, calls...)...); st.Opened != 1 || st.StoreRefused == 0 || n < 1 || n > 2 {
 				t.Errorf("opened %d times, %d refusals, %d of probes, %d others", st.Opened, st.StoreRefused, b.seen.count("probe"), b.seen.count(calls...))
 			}
 		})

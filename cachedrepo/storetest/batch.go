@@ -3,7 +3,9 @@ package storetest
 import (
 	"bytes"
 	"fmt"
+	"math/rand/v2"
 	"strings"
+	"sync"
 	"testing"
 
 	"github.com/asidego/aside/cachedrepo/store"
@@ -105,6 +107,43 @@ func largeBatch(t *testing.T, h Harness) {
 	for i, r := range h.do(t, ops...) {
 		if r.State != store.Absent {
 			t.Fatalf("key %d: %s", i, shown(r))
+		}
+	}
+}
+
+// pairs: whoever sees what the second operation of a pair did finds that the first has run, in a call that is cut into
+// many commands, too. It is about stores that say so.
+func pairs(t *testing.T, h Harness) {
+	if s, ok := h.Store.(store.Paired); !ok || !s.Paired() {
+		return
+	}
+	for range 3 {
+		pairsOf(t, h, 200)
+	}
+}
+
+func pairsOf(t *testing.T, h Harness, n int) {
+	t.Helper()
+	var fills, both []store.Op
+	for range n {
+		mark, entry := h.key(), h.key()
+		fills = append(fills,
+			store.Op{Kind: store.Acquire, Key: entry, Token: tok(1), TTL: long},
+			store.Op{Kind: store.Fill, Key: entry, Token: tok(1), Value: []byte("v"), TTL: long})
+		both = append(both,
+			store.Op{Kind: store.Intend, Key: mark, Token: tok(2), TTL: long, Always: true},
+			store.Op{Kind: store.Invalidate, Key: entry})
+	}
+	h.do(t, fills...)
+	var wg sync.WaitGroup
+	defer wg.Wait()
+	wg.Go(func() { h.do(t, both...) })
+	// The pairs are looked at in no order of theirs, each until it has been seen.
+	for _, i := range rand.Perm(n) {
+		for h.state(t, both[2*i+1].Key) != store.Absent {
+		}
+		if h.state(t, both[2*i].Key) != store.Intent {
+			t.Fatalf("pair %d: the entry has ended, and there is no mark", i)
 		}
 	}
 }

@@ -47,6 +47,7 @@ func Run(t *testing.T, open func(t *testing.T) Harness) {
 		{"Batches", batches},
 		{"SameKeyTwice", sameKeyTwice},
 		{"LargeBatch", largeBatch},
+		{"Pairs", pairs},
 		{"AnyBytes", anyBytes},
 		{"LargeValue", largeValue},
 		{"OwnMemory", ownMemory},

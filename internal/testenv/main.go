@@ -1,11 +1,13 @@
 package testenv
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"os"
 	"sync"
 
+	"github.com/redis/go-redis/v9"
 	"go.uber.org/goleak"
 
 	"github.com/asidego/aside/internal/localserver"
@@ -23,6 +25,7 @@ type TB interface {
 // Main is a package's TestMain: it runs the tests, stops the shared servers,
 // looks for leaked goroutines and exits.
 func Main(m interface{ Run() int }, options ...goleak.Option) {
+	redis.SetLogger(silent{}) // clients of servers that tests take away
 	code := m.Run()
 	if err := closeShared(); err != nil {
 		fmt.Fprintln(os.Stderr, "testenv:", err)
@@ -37,6 +40,10 @@ func Main(m interface{ Run() int }, options ...goleak.Option) {
 	}
 	os.Exit(code)
 }
+
+type silent struct{}
+
+func (silent) Printf(context.Context, string, ...any) {}
 
 // shared is what the process's tests have in common and Main has to close.
 var shared struct {

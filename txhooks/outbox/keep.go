@@ -82,9 +82,6 @@ func (o *Outbox) live(ctx context.Context, k *keeper) error {
 		owes, err = o.renew(ctx)
 	}
 	if errors.Is(err, sql.ErrNoRows) {
-		if o.id.Load() != 0 && o.lapsed != nil {
-			o.lapsed()
-		}
 		start, owes = time.Now(), true // or not: payDebt looks
 		err = o.register(ctx)
 	} else if late := k.failed || time.Since(start) > o.slack(); err == nil && late && !k.good.IsZero() && time.Since(k.good) > o.cfg.Expire-o.slack() {

@@ -130,8 +130,21 @@ func (c *carrier) park(ctx context.Context, tx *sql.Tx, r *row, why error) error
 	_, err := tx.ExecContext(ctx, "INSERT INTO "+t.parked+" (id, consumer, tx, at, changes, error) SELECT id, $2::int, tx, at, changes, $3::text FROM "+
 		t.outbox+" WHERE id = $1 ON CONFLICT DO NOTHING", r.id, c.o.id.Load(), why.Error())
 	if err == nil {
-		c.o.cfg.Logger.Error("aside: a row of the outbox cannot be delivered and was parked; the entries that it may concern were ended",
-			"consumer", c.o.name, "row", r.id, "err", why)
+		c.o.tellParked(r, why)
 	}
 	return err
+}
+
+// tellParked logs one row a minute: what is wrong with one is wrong with many, and all are in the table with their errors.
+func (o *Outbox) tellParked(r *row, why error) {
+	p := &o.count.parking
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if !p.told.IsZero() && time.Since(p.told) < time.Minute {
+		p.since++
+		return
+	}
+	o.cfg.Logger.Error("aside: a row of the outbox cannot be delivered and was parked; the entries that it may concern were ended",
+		"consumer", o.name, "row", r.id, "err", why, "others", p.since)
+	p.told, p.since = time.Now(), 0
 }

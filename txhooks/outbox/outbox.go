@@ -106,8 +106,6 @@ type Outbox struct {
 	running sync.WaitGroup
 	leave   []func() // ends the subscriptions
 	closed  sync.Once
-
-	lapsed func() // for tests: called when the consumer was found to have expired
 }
 
 // Start registers the consumer c, has all transactions on db's pool write down what they change, and starts a relay. Call it

@@ -35,6 +35,11 @@ type counters struct {
 	acked, delivered, replayed, purged   atomic.Uint64
 	incomplete, unknown, retired, errors atomic.Uint64
 	logged                               sync.Map // kinds of trouble
+	parking                              struct {
+		mu    sync.Mutex
+		told  time.Time // when a parked row was logged last
+		since int       // rows that were not
+	}
 }
 
 // Stats returns the counts. They are read one by one.
