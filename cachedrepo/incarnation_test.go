@@ -179,7 +179,8 @@ func TestIncarnationDiffers(t *testing.T) {
 	if is(second.URL()) == here {
 		t.Error("a database of another cluster is the same")
 	}
-	if is(testenv.PostgresWith(t, "").URL()) == is(testenv.PostgresWith(t, "").URL()) {
+	one, other := testenv.Postgres(t), testenv.Postgres(t)
+	if is(one.URL()) == is(other.URL()) {
 		t.Error("another database of the cluster is the same")
 	}
 	standby.CatchUp()
