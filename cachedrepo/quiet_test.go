@@ -118,7 +118,7 @@ func damage(t *testing.T, st store.Store, key string) {
 // longer than one deadline says nothing about the store.
 func TestLargeBatchIsNoFailure(t *testing.T) {
 	s := newShop(t)
-	const many = 20_000
+	const many = 6_000
 	s.conn.MustExec(`INSERT INTO products (sku, name) SELECT i, 'old' FROM generate_series(1, $1) i`, many)
 	keys := make([]int64, many)
 	for i := range keys {

@@ -97,6 +97,7 @@ func (k postgresKind) command(f *folder, port int) (string, []string) {
 		// not. synchronous_commit stays on: what COMMIT waits for is under test.
 		"fsync=off",
 		"full_page_writes=off",
+		"max_wal_size=256MB", // the folder may be memory
 		// Clones of templates must not wait for a vacuum of the template.
 		"autovacuum=off",
 		// Compiling what the catalog is asked for takes longer than to ask.

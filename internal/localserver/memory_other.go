@@ -1,0 +1,5 @@
+//go:build !linux
+
+package localserver
+
+func memoryDir() (string, bool) { return "", false }
