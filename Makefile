@@ -17,7 +17,7 @@ TOOL := go tool -modfile=tools/go.mod
 WITH_SERVERS := set -a; [ ! -f .aside-env ] || . ./.aside-env; set +a;
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo serve test check bench prove fuzz soak generate verify fmt
+.PHONY: soak-model soak-faults help setup demo serve test check bench prove fuzz soak generate verify fmt
 
 help: ## list the targets
 	@echo 'Usage: make TARGET'
@@ -60,9 +60,15 @@ prove: setup ## take each rule of docs/proof.md out and see its tests fail; RULE
 fuzz: setup ## run every fuzz target for FUZZTIME (60s) each
 	@$(WITH_SERVERS) FUZZTIME=$(FUZZTIME) scripts/fuzz.sh
 
-soak: setup ## run the soak tests for SOAK (30m)
-	@$(WITH_SERVERS) ASIDE_SOAK=$(SOAK) go test -race -timeout 0 -count 1 -v -run Soak ./...
-	@$(WITH_SERVERS) cd soak && ASIDE_SOAK=$(SOAK) go test -race -timeout 0 -count 1 -v -run Soak ./...
+soak: setup ## the model check and the soak under faults, side by side for SOAK (30m), then 300 killed writers
+	@$(MAKE) --no-print-directory -j 2 soak-model soak-faults
+	@$(WITH_SERVERS) cd soak && ASIDE_SOAK=$(SOAK) go test -race -timeout 0 -count 1 -v -run 'Killed.*Soak$$' ./...
+
+soak-model:
+	@ASIDE_SOAK=$(SOAK) go test -timeout 0 -count 1 -v -run Soak ./cachedrepo/internal/modelcheck
+
+soak-faults:
+	@$(WITH_SERVERS) cd soak && ASIDE_SOAK=$(SOAK) go test -race -timeout 0 -count 1 -v -run '^TestSoak$$' ./...
 
 generate: ## write generated code anew
 	go generate ./...

@@ -40,14 +40,16 @@ type bench struct {
 	rows   []product
 }
 
-func newBench(b *testing.B) *bench {
+func newBench(b *testing.B) *bench { return newBenchOf(b, products) }
+
+func newBenchOf(b *testing.B, table *model.Table[product, int64]) *bench {
 	b.Helper()
 	pg, server := testenv.PostgresWith(b, shopSchema), testenv.Redis(b)
 	conn, client := pg.Open(b), server.Client(b)
 	through := pg.Open(b)
 	db := txhooks.New(through, txhooks.Config{})
 	c, err := cachedrepo.New(db, redisstore.New(client), cachedrepo.Config{
-		Namespace: server.Prefix(), Tables: model.Tables{products}, TTL: time.Hour, Logger: slog.New(slog.NewTextHandler(io.Discard, nil)),
+		Namespace: server.Prefix(), Tables: model.Tables{table}, TTL: time.Hour, Logger: slog.New(slog.NewTextHandler(io.Discard, nil)),
 		Timeout: time.Second / 5, // a run that waits for a busy machine is slow, not broken
 	})
 	if err != nil {
@@ -58,8 +60,8 @@ func newBench(b *testing.B) *bench {
 			b.Error(err)
 		}
 	})
-	s := &bench{cached: cachedrepo.Wrap(c, repo.New(db, products)), conn: conn, client: client, prefix: server.Prefix() + "_raw:"}
-	s.plain = repo.New(txhooks.New(conn, txhooks.Config{}), products)
+	s := &bench{cached: cachedrepo.Wrap(c, repo.New(db, table)), conn: conn, client: client, prefix: server.Prefix() + "_raw:"}
+	s.plain = repo.New(txhooks.New(conn, txhooks.Config{}), table)
 	for i := range 100 {
 		p, err := s.plain.Insert(b.Context(), product{SKU: fmt.Sprint("SKU-", i), Name: "something with a name", Tags: pq.StringArray{"a", "b"}})
 		if err != nil {
@@ -197,6 +199,18 @@ func BenchmarkHit(b *testing.B) {
 	}
 	b.ReportMetric(allocs(raw), "allocs_raw")
 	b.ReportMetric(allocs(aside), "allocs_aside")
+}
+
+// A hit of a strict table against one of a table in default mode.
+func BenchmarkHitStrict(b *testing.B) {
+	hits := func(s *bench) func(i int) error {
+		s.warm(b)
+		return func(i int) error {
+			_, err := s.cached.Find(b.Context(), s.rows[i%100].ID)
+			return err
+		}
+	}
+	compare(b, way{"default", nil, hits(newBench(b))}, way{"strict", nil, hits(newBenchOf(b, strictProducts))})
 }
 
 // One side alone, for profiles.

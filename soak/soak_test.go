@@ -24,7 +24,7 @@ func TestMain(m *testing.M) {
 }
 
 // short is how long all modes together take under make test.
-const short = 12 * time.Second
+const short = time.Minute
 
 // lasting is how long one mode is to run.
 func lasting(t *testing.T) time.Duration {

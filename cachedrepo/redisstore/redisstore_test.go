@@ -101,18 +101,6 @@ func TestStore(t *testing.T) {
 			}
 		})
 	})
-	t.Run("miniredis, one key a command", func(t *testing.T) {
-		t.Parallel()
-		storetest.Run(t, func(t *testing.T) storetest.Harness {
-			_, client, advance, now := mini(t)
-			s := New(client)
-			s.cluster = true
-			return storetest.Harness{
-				Store: s, Prefix: "p:", Advance: advance, Now: now,
-				Peek: func(key string) store.Entry { return entry(t, client, now, key) },
-			}
-		})
-	})
 	real := func(tune func(*redis.Options), set func(*Store)) func(t *testing.T) storetest.Harness {
 		return func(t *testing.T) storetest.Harness {
 			server := testenv.Redis(t)
