@@ -6,7 +6,7 @@ set -euo pipefail
 cd "$(dirname "$0")/.."
 
 state() {
-  git ls-files --cached --others --exclude-standard -- '*.go' '*.lua' '*.sql' | sort |
+  git ls-files --cached --others --exclude-standard -- '*.go' '*.lua' '*.sql' docs/proof.md | sort |
     while IFS= read -r file; do
       [ ! -f "$file" ] || printf '%s %s\n' "$(git hash-object "$file")" "$file"
     done

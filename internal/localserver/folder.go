@@ -120,7 +120,7 @@ func flockWait(file *os.File) error {
 
 // tempDir is os.TempDir, unless this is root and the servers' account could not
 // reach a folder there. Unless TMPDIR says where, memory is preferred: every
-// database is 300 files, and making and removing them is a sixth of what the
+// database is 300 files, and making and removing them is a fifth of what the
 // tests cost on a disk.
 func tempDir() string {
 	if os.Getenv("TMPDIR") == "" {
