@@ -169,12 +169,12 @@ func TestCaptureCopy(t *testing.T) {
 	want(t, db, "COPY", "I public.products > {{0,s0,NULL},{1,s1,NULL},{2,s2,NULL}}")
 }
 
-// No row is left out or collapsed into a mark, however many there are: 2,000 in a row of the outbox up to 20,000, and then
+// No row is left out or collapsed into a mark, however many there are: 5,000 in a row of the outbox up to 20,000, and then
 // 100,000 at a time.
 func TestCaptureMany(t *testing.T) {
 	t.Parallel()
 	db := capturing(t, shop, products)
-	sizes := []int{1999, 2000, 2001, 20_000, 23_456}
+	sizes := []int{4999, 5000, 5001, 20_000, 23_456}
 	if os.Getenv("ASIDE_SOAK") != "" {
 		sizes = append(sizes, 122_000)
 	}
@@ -204,7 +204,7 @@ func TestCaptureMany(t *testing.T) {
 				SELECT coalesce(sum(n), 0) AS all, (SELECT count(DISTINCT x) FROM list, unnest(v) x WHERE x ~ '^\d') AS different, coalesce(max(array_length(v, 1)), 0) AS longest, count(*) AS lists FROM list`, c.what); err != nil {
 				t.Fatal(err)
 			}
-			if got.All != count || got.Different != count || got.Longest > 2000 || got.Lists < count/2000 || got.Lists > count/2000+2 {
+			if got.All != count || got.Different != count || got.Longest > 5000 || got.Lists < count/5000 || got.Lists > count/5000+2 {
 				t.Errorf("%d rows, %s: %+v", n, c.statement, got)
 			}
 		}

@@ -88,8 +88,8 @@ DECLARE
 	head    jsonb;
 	hole    CONSTANT text := chr(1); -- where in the queries below their rows come from
 	rows    text; -- v and gone of each row
-	few     text; -- n, v and gone of 2,000 rows behind the first skip
-	many    text; -- of 100,000, 2,000 a line: what is in memory at a time
+	few     text; -- n, v and gone of 5,000 rows behind the first skip
+	many    text; -- of 100,000, 5,000 a line: what is in memory at a time
 	each    text; -- of one row
 	t       record;
 BEGIN
@@ -125,8 +125,8 @@ BEGIN
 			FROM unnest(columns) WITH ORDINALITY u (a, n)
 			JOIN pg_attribute b ON b.attrelid = root AND b.attname = u.a AND NOT b.attisdropped JOIN pg_type y ON y.oid = b.atttypid) q;
 	args := concat_ws(', ', quote_literal(version), quote_literal(full_name), args);
-	few := 'SELECT 0 AS n, array_agg(y.v) AS v, bool_or(y.gone) AS gone FROM (' || replace(rows, hole, '(SELECT * FROM ' || hole || ' OFFSET aside_capture.skip LIMIT 2000)') || ') y HAVING count(*) > 0';
-	many := 'SELECT (y.m - 1) / 2000 AS n, array_agg(y.v) AS v, bool_or(y.gone) AS gone FROM (SELECT z.*, row_number() OVER () AS m FROM ('
+	few := 'SELECT 0 AS n, array_agg(y.v) AS v, bool_or(y.gone) AS gone FROM (' || replace(rows, hole, '(SELECT * FROM ' || hole || ' OFFSET aside_capture.skip LIMIT 5000)') || ') y HAVING count(*) > 0';
+	many := 'SELECT (y.m - 1) / 5000 AS n, array_agg(y.v) AS v, bool_or(y.gone) AS gone FROM (SELECT z.*, row_number() OVER () AS m FROM ('
 		|| replace(rows, hole, '(SELECT * FROM ' || hole || ' OFFSET aside_capture.skip LIMIT 100000)') || ') z) y GROUP BY 1';
 	each := 'SELECT 0 AS n, ARRAY[y.v] AS v, y.gone FROM (' || rows || ') y';
 
@@ -137,38 +137,38 @@ BEGIN
 #variable_conflict use_column
 <<aside_capture>>
 DECLARE
-	n    int := 2000; -- rows that were there
+	n    int := 5000; -- rows that were there
 	skip int := 0;
 	line record;
 	list text[] := '{}';
 	why  text;
 BEGIN
 	IF TG_OP = 'UPDATE' AND TG_LEVEL = 'STATEMENT' THEN
-		WHILE n = 2000 AND skip < 20000 LOOP
+		WHILE n = 5000 AND skip < 20000 LOOP
 			%s RETURNING (changes #> '{0,n}')::int INTO n;
-			skip := skip + 2000;
+			skip := skip + 5000;
 		END LOOP;
-		WHILE n = 2000 LOOP -- to skip takes time, too
+		WHILE n = 5000 LOOP -- to skip takes time, too
 			%s;
 			EXIT WHEN NOT FOUND;
 			skip := skip + 100000;
 		END LOOP;
 	ELSIF TG_OP = 'INSERT' AND TG_LEVEL = 'STATEMENT' THEN
-		WHILE n = 2000 AND skip < 20000 LOOP
+		WHILE n = 5000 AND skip < 20000 LOOP
 			%s RETURNING (changes #> '{0,n}')::int INTO n;
-			skip := skip + 2000;
+			skip := skip + 5000;
 		END LOOP;
-		WHILE n = 2000 LOOP -- to skip takes time, too
+		WHILE n = 5000 LOOP -- to skip takes time, too
 			%s;
 			EXIT WHEN NOT FOUND;
 			skip := skip + 100000;
 		END LOOP;
 	ELSIF TG_OP = 'DELETE' AND TG_LEVEL = 'STATEMENT' THEN
-		WHILE n = 2000 AND skip < 20000 LOOP
+		WHILE n = 5000 AND skip < 20000 LOOP
 			%s RETURNING (changes #> '{0,n}')::int INTO n;
-			skip := skip + 2000;
+			skip := skip + 5000;
 		END LOOP;
-		WHILE n = 2000 LOOP -- to skip takes time, too
+		WHILE n = 5000 LOOP -- to skip takes time, too
 			%s;
 			EXIT WHEN NOT FOUND;
 			skip := skip + 100000;
@@ -190,7 +190,7 @@ BEGIN
 				END IF;
 				n := n + 1;
 				list := array_append(list, line.v::text);
-				IF n = 2000 THEN
+				IF n = 5000 THEN
 					INSERT INTO aside_outbox (changes) VALUES (jsonb_build_array(%L::jsonb || jsonb_build_object('n', n, 'b', '{' || array_to_string(list, ',') || '}')));
 					n := 0;
 					list := '{}';
