@@ -23,7 +23,7 @@ var deploys = []Rule{
 		Package: "./cachedrepo", Tests: []string{"TestStandingIsAFunctionOfTheRows", "TestHistoryFillWhileTheIndexIsMaintained/before_get"},
 	},
 	{
-		Name: "epoch-before-served-again", Why: "hazard 2",
+		Name: "a-serial-is-an-epoch", Why: "hazard 2",
 		Says:    "A process that was registered under another serial is in another epoch.",
 		Removed: "the epoch is made of the process alone",
 		Edits:   []Edit{{"cachedrepo/standing.go", `binary.BigEndian.AppendUint64([]byte(last.process), uint64(last.serial))`, `binary.BigEndian.AppendUint64([]byte(last.process), 0)`}},
