@@ -429,6 +429,41 @@ func TestHistory13JoinByLease(t *testing.T) {
 	})
 }
 
+// S1 means that very lease. One that another process took after a write is no reason to join an own load from before it.
+func TestHistory13LeaseOfAnotherProcess(t *testing.T) {
+	histories(t, func(t *testing.T, r, w *process, p product) {
+		// 1. R1's load has read the old row. It is still running.
+		load := r.plain.park(t, "after query", about(p))
+		r1 := r.read(t.Context(), p.ID)
+		load.wait(t)
+		// 2. W commits, invalidates and returns.
+		w.rename(t, p.ID, "new")
+		// 3. R2, in W's process, takes the lease. Its fill is under way.
+		fill := w.store.park(t, "before fill", about(p))
+		r2 := w.read(t.Context(), p.ID)
+		fill.wait(t)
+		// 4. R3 and a batch start in R1's process and find R2's lease. Neither joins R1's load.
+		r3 := r.read(t.Context(), p.ID)
+		many := begin(func() ([]product, error) { return r.FindMany(t.Context(), []int64{p.ID}) })
+		until(t, "both to read, or to join", func() bool {
+			return r3.returned() && many.returned() || cachedrepo.Waiting(r.cache) == 3
+		})
+		if st := r.cache.Stats(); st.Shared != 0 || st.Leased != 2 {
+			t.Errorf("%d joined, %d went to the database", st.Shared, st.Leased)
+		}
+		load.goOn()
+		ended(t, r1, "old")
+		ended(t, r3, "new")
+		if got, err := many.wait(t); err != nil || len(got) != 1 || got[0].Name != "new" {
+			t.Errorf("%+v, %v", got, err)
+		}
+		// 5. R2's fill arrives.
+		fill.goOn()
+		ended(t, r2, "new")
+		r.hits(t, p.ID, "new")
+	})
+}
+
 // S2: where nothing may be stored, because a writer has announced a change, readers share loads that have not been sent.
 func TestHistory13JoinUnsent(t *testing.T) {
 	histories(t, func(t *testing.T, r, w *process, p product) {

@@ -169,6 +169,36 @@ func TestOneCallersCancellation(t *testing.T) {
 	})
 }
 
+// A load that fails gives its lease up: the next reader, in any process, loads and stores.
+func TestFailedLoadGivesItsLeaseUp(t *testing.T) {
+	histories(t, func(t *testing.T, r, w *process, p product) {
+		now := "old"
+		for name, find := range map[string]func() error{
+			"Find": func() error {
+				_, err := r.Find(t.Context(), p.ID)
+				return err
+			},
+			"FindMany": func() error {
+				_, err := r.FindMany(t.Context(), []int64{p.ID})
+				return err
+			},
+		} {
+			r.plain.mustEnd(func() { panic("boom") })
+			if err := find(); err == nil || !strings.Contains(err.Error(), "boom") {
+				t.Errorf("%s: %v", name, err)
+			}
+			r.plain.mustEnd(nil)
+			if got := r.store.state(t, r.key(p)); got.State != store.Absent {
+				t.Errorf("%s: the key holds %+v", name, got)
+			}
+			w.reads(t, p.ID, now)
+			r.hits(t, p.ID, now)
+			now = name
+			w.rename(t, p.ID, now) // ends the entry
+		}
+	})
+}
+
 // When nobody waits any more the load ends, and its lease is given up.
 func TestLastCallerEndsTheLoad(t *testing.T) {
 	for _, many := range []bool{false, true} {
