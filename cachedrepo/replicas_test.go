@@ -9,6 +9,9 @@ import (
 
 	"github.com/asidego/aside/cachedrepo"
 	"github.com/asidego/aside/cachedrepo/memstore"
+	"github.com/asidego/aside/cachedrepo/redisstore"
+	"github.com/asidego/aside/cachedrepo/store"
+	"github.com/asidego/aside/internal/testenv"
 	"github.com/asidego/aside/model"
 	"github.com/asidego/aside/repo"
 	"github.com/asidego/aside/txhooks"
@@ -120,6 +123,37 @@ func TestHistory16ReplicaBehind(t *testing.T) {
 		c.standby.CatchUp()
 		r.hits(t, q.ID, "new")
 	})
+}
+
+// The same where a mark is in one script with what it belongs to, which the stores of the other histories do not do.
+func TestHistory16InOneScript(t *testing.T) {
+	c := newCopied(t)
+	server := testenv.Redis(t)
+	for name, st := range map[string]store.Store{"redis": redisstore.New(server.Client(t)), "memory": memstore.New(memstore.Config{})} {
+		t.Run(name, func(t *testing.T) {
+			conn, sent := openCounted(t, c.pg.URL())
+			db := txhooks.New(conn, txhooks.Config{Replicas: []*sqlx.DB{c.standby.Open(t)}})
+			r := &process{shop: &shop{c.pg, conn, db, repo.New(db, products), sent}, store: parkable(st), ns: server.Prefix()}
+			r.cache = r.shop.cache(t, st, cachedrepo.Config{
+				Namespace: r.ns, Wait: -1, Timeout: patience, Probe: -1, Replicas: cachedrepo.ReplicaConfig{MaxLag: patience},
+			})
+			r.Repository = cachedrepo.Wrap[product, int64](r.cache, r.shop.plain)
+			p, q := c.insert(t, name+"-1"), c.insert(t, name+"-2")
+			proven(t, r, p, q)
+			c.standby.Pause()
+			defer c.standby.Resume()
+			r.fromReplica(t, true, func() { r.reads(t, q.ID, "old") })
+			r.rename(t, p.ID, "new")
+			r.rename(t, q.ID, "new")
+			r.fromReplica(t, false, func() { r.reads(t, p.ID, "new") })
+			r.hits(t, p.ID, "new")
+			r.fromReplica(t, false, func() {
+				if got, err := r.FindMany(t.Context(), []int64{p.ID, q.ID}); err != nil || len(got) != 2 || got[1].Name != "new" {
+					t.Errorf("%+v, %v", got, err)
+				}
+			})
+		})
+	}
 }
 
 // History 16 with a mark that comes after the invalidation: R takes the lease between the two and finds none.
