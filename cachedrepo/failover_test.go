@@ -120,6 +120,38 @@ func TestHistory17FillAfterFailover(t *testing.T) {
 	}
 }
 
+// The same for a batch.
+func TestHistory17FindMany(t *testing.T) {
+	t.Parallel()
+	s := newShop(t)
+	servers := newPair(t)
+	r := s.process(t, redisstore.New(servers.client(t)), "shop", cachedrepo.Config{Wait: -1, Timeout: time.Second})
+	w := s.process(t, redisstore.New(servers.client(t)), "shop", cachedrepo.Config{Wait: -1, Timeout: time.Second})
+	p, q := s.insert(t, "A-1"), s.insert(t, "A-2")
+	w.reads(t, q.ID, "old")
+
+	// 1. R takes the lease, which is replicated, and reads old.
+	load := r.plain.park(t, "after query", about(p))
+	r1 := begin(func() ([]product, error) { return r.FindMany(t.Context(), []int64{p.ID}) })
+	load.wait(t)
+	part(t, servers.a, servers.b)
+	// 2. W commits, invalidates and returns. That is not replicated, and the replica is promoted.
+	w.rename(t, p.ID, "new")
+	servers.failOver(t)
+	// 3. R notices, and fills.
+	r.reads(t, q.ID, "old")
+	load.goOn()
+	if got, err := r1.wait(t); err != nil || len(got) != 1 || got[0].Name != "old" {
+		t.Fatalf("%+v, %v", got, err)
+	}
+	if got := w.store.state(t, w.key(p)); got.State != store.Value {
+		t.Fatalf("the fill was not accepted: %+v", got)
+	}
+	// 4. Nobody uses it.
+	r.reads(t, p.ID, "new")
+	w.reads(t, p.ID, "new")
+}
+
 // A server that is killed and starts with the file that it saved has entries that were invalidated since.
 func TestFailoverRestartWithOldFile(t *testing.T) {
 	t.Parallel()

@@ -48,6 +48,23 @@ func TestLagProof(t *testing.T) {
 	}
 }
 
+// What was proven longer ago than a replica may lag counts no more, nor does what was proven on a connection that has ended.
+func TestLagOfAProof(t *testing.T) {
+	t.Parallel()
+	life, end := context.WithCancel(t.Context())
+	p, now := new(replica), time.Now()
+	for ago, want := range map[time.Duration]bool{0: true, time.Second: true, time.Second + 1: false, time.Hour: false} {
+		p.proof.Store(&proof{now.Add(-ago), life})
+		if got := p.proven(now, time.Second) != nil; got != want {
+			t.Errorf("%s ago: %t", ago, got)
+		}
+	}
+	p.proof.Store(&proof{now, life})
+	if end(); p.proven(now, time.Second) != nil {
+		t.Error("the connection has ended")
+	}
+}
+
 // A clock that stood still while the machine did is not believed, nor one that was set back.
 func TestLagAge(t *testing.T) {
 	t.Parallel()

@@ -547,13 +547,13 @@ func TestReplicaMarkOutlivesLag(t *testing.T) {
 	}
 	c.standby.CatchUp()
 	proven(t, r)
-	c.standby.Pause()
 	if err := w.db.Run(t.Context(), func(ctx context.Context) error {
 		for _, p := range rows {
 			if err := renameIn(ctx, w, p.ID, "new"); err != nil {
 				return err
 			}
 		}
+		c.standby.Pause() // so that what was proven of it is new when W returns
 		return nil
 	}); err != nil {
 		t.Fatal(err)

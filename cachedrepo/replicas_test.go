@@ -3,12 +3,17 @@ package cachedrepo_test
 import (
 	"context"
 	"errors"
+	"sync/atomic"
 	"testing"
+	"time"
 
 	"github.com/jmoiron/sqlx"
 
 	"github.com/asidego/aside/cachedrepo"
 	"github.com/asidego/aside/cachedrepo/memstore"
+	"github.com/asidego/aside/cachedrepo/redisstore"
+	"github.com/asidego/aside/cachedrepo/store"
+	"github.com/asidego/aside/internal/testenv"
 	"github.com/asidego/aside/model"
 	"github.com/asidego/aside/repo"
 	"github.com/asidego/aside/txhooks"
@@ -59,8 +64,8 @@ func TestReplicaLoads(t *testing.T) {
 func TestReplicaLoadsBatch(t *testing.T) {
 	laggards(t, func(t *testing.T, c *copied, r, w *process, p product) {
 		c.standby.Resume()
-		q, s := c.insert(t, "A-2"), c.insert(t, "A-3")
-		proven(t, r, p, q, s)
+		q, s, u := c.insert(t, "A-2"), c.insert(t, "A-3"), c.insert(t, "A-4")
+		proven(t, r, p, q, s, u)
 		c.standby.Pause()
 		if _, err := c.conn.ExecContext(t.Context(), `UPDATE products SET name = 'newer' WHERE id <> $1`, q.ID); err != nil {
 			t.Fatal(err)
@@ -85,6 +90,12 @@ func TestReplicaLoadsBatch(t *testing.T) {
 		w.rename(t, s.ID, "new")
 		w.rename(t, p.ID, "new")
 		r.fromReplica(t, false, names("new", "new"))
+		w.rename(t, q.ID, "newest")
+		r.fromReplica(t, false, func() { // of which the second has no mark
+			if got, err := r.FindMany(t.Context(), []int64{q.ID, u.ID}); err != nil || len(got) != 2 || got[0].Name != "newest" {
+				t.Errorf("%+v, %v", got, err)
+			}
+		})
 	})
 }
 
@@ -120,6 +131,37 @@ func TestHistory16ReplicaBehind(t *testing.T) {
 		c.standby.CatchUp()
 		r.hits(t, q.ID, "new")
 	})
+}
+
+// The same where a mark is in one script with what it belongs to, which the stores of the other histories do not do.
+func TestHistory16InOneScript(t *testing.T) {
+	c := newCopied(t)
+	server := testenv.Redis(t)
+	for name, st := range map[string]store.Store{"redis": redisstore.New(server.Client(t)), "memory": memstore.New(memstore.Config{})} {
+		t.Run(name, func(t *testing.T) {
+			conn, sent := openCounted(t, c.pg.URL())
+			db := txhooks.New(conn, txhooks.Config{Replicas: []*sqlx.DB{c.standby.Open(t)}})
+			r := &process{shop: &shop{c.pg, conn, db, repo.New(db, products), sent}, store: parkable(st), ns: server.Prefix()}
+			r.cache = r.shop.cache(t, st, cachedrepo.Config{
+				Namespace: r.ns, Wait: -1, Timeout: patience, Probe: -1, Replicas: cachedrepo.ReplicaConfig{MaxLag: patience},
+			})
+			r.Repository = cachedrepo.Wrap[product, int64](r.cache, r.shop.plain)
+			p, q := c.insert(t, name+"-1"), c.insert(t, name+"-2")
+			proven(t, r, p, q)
+			c.standby.Pause()
+			defer c.standby.Resume()
+			r.fromReplica(t, true, func() { r.reads(t, q.ID, "old") })
+			r.rename(t, p.ID, "new")
+			r.rename(t, q.ID, "new")
+			r.fromReplica(t, false, func() { r.reads(t, p.ID, "new") })
+			r.hits(t, p.ID, "new")
+			r.fromReplica(t, false, func() {
+				if got, err := r.FindMany(t.Context(), []int64{p.ID, q.ID}); err != nil || len(got) != 2 || got[1].Name != "new" {
+					t.Errorf("%+v, %v", got, err)
+				}
+			})
+		})
+	}
 }
 
 // History 16 with a mark that comes after the invalidation: R takes the lease between the two and finds none.
@@ -195,27 +237,30 @@ func TestReplicaTwoWriters(t *testing.T) {
 	})
 }
 
+// strictly starts a process with a strict table that may read the replica.
+func (c *copied) strictly(t *testing.T, st store.Store) *process {
+	t.Helper()
+	conn, sent := openCounted(t, c.pg.URL())
+	db := txhooks.New(conn, txhooks.Config{Replicas: []*sqlx.DB{c.standby.Open(t)}})
+	plain := repo.New(db, strictProducts)
+	p := &process{shop: &shop{c.pg, conn, db, plain, sent}, store: parkable(st), ns: "shop"}
+	cache, err := cachedrepo.New(db, p.store, cachedrepo.Config{
+		Namespace: "shop", Tables: model.Tables{strictProducts}, Timeout: 2 * patience, Probe: -1, Wait: -1,
+		Replicas: cachedrepo.ReplicaConfig{MaxLag: patience},
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = cache.Close(context.Background()) })
+	p.cache, p.Repository = cache, cachedrepo.Wrap[product, int64](cache, plain)
+	return p
+}
+
 // A strict writer marks its keys with its intents, so that from then on nobody reads a replica: no reader goes back in time.
 func TestReplicaStrict(t *testing.T) {
 	c := newCopied(t)
 	st := memstore.New(memstore.Config{})
-	process := func() *process {
-		conn, sent := openCounted(t, c.pg.URL())
-		db := txhooks.New(conn, txhooks.Config{Replicas: []*sqlx.DB{c.standby.Open(t)}})
-		plain := repo.New(db, strictProducts)
-		p := &process{shop: &shop{c.pg, conn, db, plain, sent}, store: parkable(st), ns: "shop"}
-		cache, err := cachedrepo.New(db, p.store, cachedrepo.Config{
-			Namespace: "shop", Tables: model.Tables{strictProducts}, Timeout: 2 * patience, Probe: -1, Wait: -1,
-			Replicas: cachedrepo.ReplicaConfig{MaxLag: patience},
-		})
-		if err != nil {
-			t.Fatal(err)
-		}
-		t.Cleanup(func() { _ = cache.Close(context.Background()) })
-		p.cache, p.Repository = cache, cachedrepo.Wrap[product, int64](cache, plain)
-		return p
-	}
-	r, w := process(), process()
+	r, w := c.strictly(t, st), c.strictly(t, st)
 	p := c.insert(t, "A-1")
 	proven(t, r, p)
 	c.standby.Pause()
@@ -243,4 +288,32 @@ func TestReplicaStrict(t *testing.T) {
 	}
 	r.fromReplica(t, false, func() { r.reads(t, p.ID, "new") })
 	r.hits(t, p.ID, "new")
+}
+
+// A strict writer dies when it has committed. Its intent ends at the deadline, and its mark is all that is left then.
+func TestReplicaStrictWriterDies(t *testing.T) {
+	c := newCopied(t)
+	var ahead atomic.Int64
+	st := memstore.New(memstore.Config{Clock: func() time.Time { return time.Now().Add(time.Duration(ahead.Load())) }})
+	r, w := c.strictly(t, st), c.strictly(t, st)
+	p := c.insert(t, "A-1")
+	proven(t, r, p)
+	c.standby.Pause()
+	// 1. W has placed its intents, and takes its time.
+	intent := w.store.park(t, "after intend", "sku:A-1")
+	w1 := w.renaming(t.Context(), p.ID, "new")
+	intent.wait(t)
+	ahead.Store(int64(29 * time.Second))
+	// 2. It has committed, and nothing is heard of it any more: neither the marks nor the end of its intents.
+	mark := w.store.park(t, "before intend", about(p)+"}")
+	intent.goOn()
+	mark.wait(t)
+	// 3. Its intent has ended, and R gets the lease.
+	ahead.Store(int64(40 * time.Second))
+	r.fromReplica(t, false, func() { r.reads(t, p.ID, "new") })
+	r.hits(t, p.ID, "new")
+	mark.goOn()
+	if _, err := w1.wait(t); err != nil {
+		t.Fatal(err)
+	}
 }

@@ -58,7 +58,7 @@ func TestCaptureOnSubscriber(t *testing.T) {
 	} {
 		publisher.MustExec(c.statement)
 		if got := replicated(t, subscriber, len(c.want)); !slices.Equal(got, c.want) {
-			t.Errorf("%s:\n got %q\nwant %q", c.statement, got, c.want)
+			t.Fatalf("%s:\n got %q\nwant %q", c.statement, got, c.want)
 		}
 	}
 	// A session of the subscriber's own fires the statement triggers and not the row's.

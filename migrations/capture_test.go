@@ -143,6 +143,19 @@ func TestCapture(t *testing.T) {
 	}
 }
 
+// What is right already is left alone: whoever calls it again does not wait for those who write to the table.
+func TestCaptureAgain(t *testing.T) {
+	t.Parallel()
+	db := capturing(t, shop, products)
+	conn := one(t, db)
+	send(t, conn, "BEGIN; INSERT INTO products VALUES (1, 'a')")
+	up, _ := migrations.Capture(products, false)
+	if _, err := db.Exec("SET lock_timeout = '100ms'; " + up); err != nil {
+		t.Error(err)
+	}
+	send(t, conn, "COMMIT")
+}
+
 func TestCaptureCopy(t *testing.T) {
 	t.Parallel()
 	db := capturing(t, shop, products)
@@ -278,6 +291,11 @@ func TestCaptureBreaksNothing(t *testing.T) {
 	if _, err := conn.ExecContext(t.Context(), "SELECT * FROM public.aside_outbox"); err == nil {
 		t.Fatal("the role may read the outbox")
 	}
+	// On a table of its own, its rows would go into the outbox under the name of ours.
+	send(t, conn, "CREATE TEMP TABLE own (id bigint)")
+	if _, err := conn.ExecContext(t.Context(), "CREATE TRIGGER own AFTER TRUNCATE ON own EXECUTE FUNCTION public.aside_capture_products()"); err == nil || !strings.Contains(err.Error(), "permission denied") {
+		t.Errorf("a role without rights makes a trigger of the function: %v", err)
+	}
 	send(t, conn, "INSERT INTO products VALUES (1, 'a'); UPDATE products SET sku = 'b'; DELETE FROM products WHERE id = 2; TRUNCATE products")
 	want(t, db, "a role without rights", "I public.products > {{1,a,NULL}}", "U public.products {{1,a,NULL}} > {{1,b,NULL}}", "T public.products {{1,b,NULL}}")
 
@@ -299,12 +317,50 @@ func TestCaptureBreaksNothing(t *testing.T) {
 	db.MustExec(up)
 	send(t, conn, "INSERT INTO products VALUES (5, 'e', NULL, 'x')")
 	want(t, db, "captured anew", "I public.products > {{5,e,x}}")
+	db.MustExec("ALTER TABLE products DROP category")
+	up, _ = migrations.CaptureColumns("products", []string{"id", "sku"}, false)
+	db.MustExec(up)
+	send(t, conn, "UPDATE products SET sku = 'ee' WHERE id = 5")
+	var names string
+	if err := db.Get(&names, "SELECT changes #>> '{0,c}' FROM aside_outbox WHERE tx IS NULL"); err != nil || names != `["id", "sku"]` {
+		t.Errorf("columns %s, %v", names, err)
+	}
+	want(t, db, "captured anew without a column that is gone", "U public.products {{5,e}} > {{5,ee}}")
 
 	// A prepared transaction is refused by PostgreSQL after NOTIFY; there is none.
 	send(t, conn, "BEGIN; INSERT INTO products VALUES (6, 'f'); PREPARE TRANSACTION 'captured'")
 	want(t, db, "prepared")
 	send(t, conn, "COMMIT PREPARED 'captured'")
-	want(t, db, "committed by somebody else, later", "I public.products > {{6,f,NULL}}")
+	want(t, db, "committed by somebody else, later", "I public.products > {{6,f}}")
+}
+
+// Values are spelled as a driver gets them, whatever the settings of the session that writes and the casts that there are.
+func TestCaptureSpellings(t *testing.T) {
+	t.Parallel()
+	db := capturing(t, `CREATE TYPE mood AS ENUM ('sad', 'glad');
+		CREATE TABLE spelled (at timestamptz, day date, span interval, ratio float8, raw bytea, code char(4), flag boolean, host inet, mood mood);
+		INSERT INTO spelled VALUES ('2026-02-03 04:05:06+00', '2026-02-03', '1 year 2 days 03:04:05', 0.1::float8 + 0.2, '\x0161', 'ab', true, '10.0.0.1', 'sad');`)
+	for _, c := range []struct{ column, session, want string }{
+		{"at", "SET TimeZone = 'Asia/Kathmandu'", `"2026-02-03 04:05:06+00"`},
+		{"day", "SET DateStyle = 'German'", "2026-02-03"},
+		{"span", "SET IntervalStyle = 'iso_8601'", `"1 year 2 days 03:04:05"`},
+		{"ratio", "SET extra_float_digits = -5", "0.30000000000000004"},
+		{"raw", "SET bytea_output = 'escape'", `"\\x0161"`},
+		{"code", "", `"ab  "`},
+		{"flag", "", "t"},
+		{"host", "", "10.0.0.1"},
+		// A cast that the type's owner makes later would run with the rights of the trigger's function.
+		{"mood", `CREATE FUNCTION his(mood) RETURNS text LANGUAGE sql AS $$ SELECT current_user::text $$; CREATE CAST (mood AS text) WITH FUNCTION his(mood)`, "sad"},
+	} {
+		t.Run(c.column, func(t *testing.T) {
+			up, down := migrations.CaptureColumns("spelled", []string{c.column}, false)
+			db.MustExec(up)
+			conn := one(t, db)
+			send(t, conn, c.session+"; UPDATE spelled SET raw = raw; RESET ALL")
+			want(t, db, c.session, "U public.spelled {{"+c.want+"}}")
+			db.MustExec(down)
+		})
+	}
 }
 
 // TRUNCATE lists rows that the owner of the function may not see, or a snapshot does not have, by saying that it does not.

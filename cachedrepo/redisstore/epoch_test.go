@@ -256,6 +256,29 @@ func TestEpochDemoted(t *testing.T) {
 	}
 }
 
+// Nor is one that refused a call as only a server does that is not what it was, although the client keeps the connection.
+func TestEpochAfterRefusal(t *testing.T) {
+	t.Parallel()
+	server := testenv.NewRedis(t, "--replica-serve-stale-data", "no")
+	s := New(server.Client(t))
+	put(t, s, "k", "old")
+	before := epochOf(t, s, "k")
+	ctx := context.Background()
+	admin := server.Client(t)
+	if err := admin.Do(ctx, "replicaof", "127.0.0.1", "1").Err(); err != nil {
+		t.Fatal(err)
+	}
+	if err := s.Do(ctx, []store.Op{{Key: "k"}}, make([]store.Reply, 1)); !errors.Is(err, store.ErrRefused) || !strings.Contains(err.Error(), "MASTERDOWN") {
+		t.Errorf("%v", err)
+	}
+	if err := admin.Do(ctx, "replicaof", "no", "one").Err(); err != nil {
+		t.Fatal(err)
+	}
+	if e := epochOf(t, s, "k"); e == before {
+		t.Error("promoted again, it is in the same epoch")
+	}
+}
+
 // Who is no master of a Cluster any more is forgotten, connections that are open included.
 func TestEpochClusterForgets(t *testing.T) {
 	t.Parallel()

@@ -96,6 +96,28 @@ func TestCapturedIsReported(t *testing.T) {
 	}
 }
 
+// The transaction's own row says again what was captured of a strict table: who delivers it after the writer's death
+// releases the intents, which have the transaction's ID. What triggers write has none.
+func TestCapturedOfAStrictTable(t *testing.T) {
+	t.Parallel()
+	s := open(t, database(t).URL())
+	table := model.MustTable(model.Spec[song, int64]{Name: "songs", Key: "id", Strict: true, Indexes: model.Indexes[song]{model.NewUnique[song, string]("title")}}).Relation()
+	s.captures(t, table)
+	c := newConsumer("a")
+	c.table = table
+	s.start(t, c, fast())
+	s.unfinished(t)
+	if _, err := s.db.ExecContext(t.Context(), "INSERT INTO songs VALUES (2, 'two')"); err != nil {
+		t.Fatal(err)
+	}
+	s.until(t, 0, openRows)
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if told := strings.Join(c.told, " "); told != "2=two 2=two" || (c.ids[0] == txhooks.ID{}) == (c.ids[1] == txhooks.ID{}) {
+		t.Errorf("told %s by %v", told, c.ids)
+	}
+}
+
 // A row that lacks the column of an index is not acknowledged by the transaction that it was captured in: its relay ends all
 // entries of the index.
 func TestCapturedWithoutAColumn(t *testing.T) {

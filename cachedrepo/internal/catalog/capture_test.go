@@ -46,6 +46,12 @@ func TestCapture(t *testing.T) {
 		{"SELECT aside_capture('things', '{more}')", captured},
 		{"ALTER TABLE things DROP more", "warn capture-stale high, warn capture-stale low, warn capture-stale things, " + unseen},
 		{up, captured},
+		{
+			"DROP TRIGGER aside_capture_insert ON low; CREATE TRIGGER aside_capture_insert AFTER INSERT ON low REFERENCING NEW TABLE AS aside_new FOR EACH STATEMENT" +
+				" EXECUTE FUNCTION aside_capture_things('0', 'public.things', 'id', 'name'); ALTER TABLE low ENABLE ALWAYS TRIGGER aside_capture_insert",
+			"warn capture-stale low, " + unseen,
+		},
+		{up, captured},
 		{"ALTER TABLE things RENAME TO t2; ALTER TABLE t2 SET SCHEMA public; CREATE SCHEMA other; ALTER TABLE t2 RENAME TO things; ALTER TABLE things SET SCHEMA other; SET search_path = other, public", "warn capture-stale high, warn capture-stale low, warn capture-stale things, " + unseen},
 	} {
 		db.SetMaxOpenConns(1)
