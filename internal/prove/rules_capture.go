@@ -72,9 +72,9 @@ var capture = []Rule{
 	},
 	{
 		Name: "capture-every-row", Why: "hazard 1",
-		Says:    "A statement's rows are all captured, however many they are: 2,000 in a row of the outbox.",
+		Says:    "A statement's rows are all captured, however many they are: 5,000 in a row of the outbox.",
 		Removed: "each row of the outbox begins with the first of the statement's",
-		Edits:   []Edit{{captureUp, "' OFFSET aside_capture.skip LIMIT 2000)')", "' LIMIT 2000)')"}},
+		Edits:   []Edit{{captureUp, "' OFFSET aside_capture.skip LIMIT 5000)')", "' LIMIT 5000)')"}},
 		Package: "./migrations", Tests: []string{"TestCaptureMany"},
 	},
 	{
