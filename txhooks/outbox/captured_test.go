@@ -96,6 +96,28 @@ func TestCapturedIsReported(t *testing.T) {
 	}
 }
 
+// Of a strict table the witness says it again: who delivers it releases the intents of the transaction, which no trigger knows.
+func TestWitnessSaysStrictChangesAgain(t *testing.T) {
+	t.Parallel()
+	s := open(t, database(t).URL())
+	title := model.NewUnique[song, string]("title")
+	strict := model.MustTable(model.Spec[song, int64]{Name: "songs", Key: "id", Strict: true, Indexes: model.Indexes[song]{title}})
+	s.captures(t, strict.Relation())
+	c := newConsumer("a")
+	c.table = strict.Relation()
+	s.start(t, c, fast())
+	s.unfinished(t)
+	if _, err := s.db.ExecContext(t.Context(), "INSERT INTO songs VALUES (1, 'one')"); err != nil {
+		t.Fatal(err)
+	}
+	s.until(t, 0, openRows)
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if !slices.Equal(c.told, []string{"1=one", "1=one"}) || c.ids[0] == c.ids[1] {
+		t.Errorf("told %v of %x", c.told, c.ids)
+	}
+}
+
 // A row that lacks the column of an index is not acknowledged by the transaction that it was captured in: its relay ends all
 // entries of the index.
 func TestCapturedWithoutAColumn(t *testing.T) {
