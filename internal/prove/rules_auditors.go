@@ -41,19 +41,6 @@ var auditors = []Rule{
 		Tests:   []string{"TestAuditBelievesWhatStands/the_row", "TestAuditBelievesWhatStands/both"},
 	},
 	{
-		Name:    "audit-only-what-readers-would-use",
-		Why:     "P2",
-		Says:    "Entries of another epoch are not compared: no reader would use them.",
-		Removed: "the epoch is not looked at",
-		Edits: []Edit{{
-			"cachedrepo/inspect.go",
-			`openEnvelope(i.key, reply[0].Value, i.acc.epoch(i.key), t.codec.fingerprint)`,
-			`openEnvelope(i.key, reply[0].Value, 0, t.codec.fingerprint)`,
-		}},
-		Package: "./cachedrepo",
-		Tests:   []string{"TestAuditFindsWrongEntries/redis"},
-	},
-	{
 		Name:    "auditor-second-look",
 		Why:     "P2",
 		Says:    "The auditor in production looks twice, too.",

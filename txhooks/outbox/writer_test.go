@@ -204,8 +204,8 @@ func TestStartNeedsItsTables(t *testing.T) {
 	if _, err := Start(s.db, newConsumer("a"), Config{}); err == nil || !strings.Contains(err.Error(), "aside_outbox") {
 		t.Errorf("%v", err)
 	}
-	if _, err := Start(s.db, newConsumer("a"), Config{Keep: time.Second}); err == nil {
-		t.Error("Keep below Doubt was accepted")
+	if _, err := Start(s.db, newConsumer("a"), Config{Keep: time.Second}); err == nil || !strings.Contains(err.Error(), "Config.Keep") {
+		t.Errorf("Keep below Doubt: %v", err)
 	}
 	if _, err := Start(nil, nil, Config{}); err == nil {
 		t.Error("no database was accepted")
