@@ -620,33 +620,6 @@ var strict = []Rule{
 		Tests:   []string{"TestStrictHistory13Flights/redis"},
 	},
 	{
-		Name:    "strict-no-lease-under-an-intent",
-		Why:     "history 8, 2a",
-		Says:    "A key with an intent gives no lease: what is read is not stored.",
-		Removed: "a lease is given over an intent (in the script), and asked for",
-		Edits: []Edit{{
-			"cachedrepo/redisstore/step.lua",
-			`if e.state == ABSENT then e = { state = LEASE, token = token, expires = expires } end
-
-  elseif kind == OVER then`,
-			`if e.state == ABSENT or e.state == INTENT then e = { state = LEASE, token = token, expires = expires } end
-
-  elseif kind == OVER then`,
-		}, {
-			"cachedrepo/internal/protocol/read.go",
-			`	case store.Lease:
-		return Share
-	}`,
-			`	case store.Lease:
-		return Share
-	case store.Intent:
-		return Acquire
-	}`,
-		}},
-		Package: "./cachedrepo",
-		Tests:   []string{"TestStrictHistory8ReadBesideTheCache/redis", "TestStrictHistory9TwoWriters/redis"},
-	},
-	{
 		Name:    "strict-transactions-read-the-database",
 		Why:     "history 14, history 15",
 		Says:    "Inside a transaction a read looks at the database only, and stores nothing.",
