@@ -19,6 +19,9 @@ func AuditQueue(c *Cache) (n int) {
 	return n
 }
 
+// AuditAges are the ages at which the auditor of c compares.
+func AuditAges(c *Cache) [3]time.Duration { return c.auditor.cfg.ages }
+
 // ParseKey makes the key of a value of a table's index, and reads the value from it.
 func ParseKey(rel *model.Relation, a *model.Access, data []model.Datum) (key string, back []model.Datum, ok bool) {
 	acc := &access{Access: a, table: &table{rel: rel}, prefix: keyPrefix("ns", a)}

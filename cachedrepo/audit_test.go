@@ -98,6 +98,59 @@ func TestAuditWaitsForWriters(t *testing.T) {
 	}
 }
 
+// What has changed between the two looks is not wrong, whatever the second one finds: there are writers, and one of them may be
+// about to end the entry.
+func TestAuditBelievesWhatStands(t *testing.T) {
+	t.Parallel()
+	for name, test := range map[string]struct {
+		row, entry bool // change in between
+		want       int
+	}{
+		"nothing": {false, false, 1},
+		"the row": {true, false, 0},
+		"both":    {true, true, 0},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			s := newShop(t)
+			inner := memstore.New(memstore.Config{})
+			st := &lookedAt{Store: inner}
+			c := s.cache(t, st, cachedrepo.Config{Timeout: time.Second})
+			other := s.again(t, s.pg.URL())
+			filled := cachedrepo.Wrap(other.cache(t, inner, cachedrepo.Config{Timeout: time.Second}), other.plain)
+			one := s.insert(t, "one")
+			find(t, filled, one.ID)
+			s.past(t, "UPDATE products SET name = 'new'")
+			st.second = func() {
+				if test.entry {
+					do(t, inner, store.Op{Kind: store.Invalidate, Key: c.Namespace() + ":products:" + about(one)})
+					find(t, filled, one.ID)
+				}
+				if test.row {
+					s.past(t, "UPDATE products SET name = 'newer'")
+				}
+			}
+			if _, wrong, err := c.Audit(t.Context()); err != nil || len(wrong) != test.want {
+				t.Errorf("wrong: %v, %v; want %d", wrong, err, test.want)
+			}
+		})
+	}
+}
+
+// lookedAt is a store of one entry. second is called before the second look at it.
+type lookedAt struct {
+	*memstore.Store
+	looks  atomic.Int64
+	second func()
+}
+
+func (s *lookedAt) Do(ctx context.Context, ops []store.Op, replies []store.Reply) error {
+	if ops[0].Kind == store.Get && s.looks.Add(1) == 2 {
+		s.second()
+	}
+	return s.Store.Do(ctx, ops, replies)
+}
+
 // slowly is a store whose invalidations take a moment longer than an audit's first look.
 type slowly struct {
 	*memstore.Store
@@ -265,6 +318,41 @@ func TestAuditorIsBounded(t *testing.T) {
 	}
 	if st := c.Stats(); st.AuditSkipped < 4000 {
 		t.Errorf("%d skipped", st.AuditSkipped)
+	}
+}
+
+// Of every n hits, and of every n changes, one is taken; it is looked at after a second, ten and sixty.
+func TestAuditorTakesOneOfSome(t *testing.T) {
+	t.Parallel()
+	for name, test := range map[string]struct {
+		cfg  cachedrepo.Audit
+		want int
+	}{
+		"hits":    {cachedrepo.Audit{Hits: 7}, 2},
+		"changes": {cachedrepo.Audit{Changes: 3}, 4},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			s := newShop(t)
+			test.cfg.Rate = 1e9
+			c := s.cache(t, memstore.New(memstore.Config{}), cachedrepo.Config{Timeout: time.Second, Audit: test.cfg})
+			items := cachedrepo.Wrap(c, s.plain)
+			one := s.insert(t, "one")
+			for range 11 { // with the insert 12 changes
+				if _, err := items.Modify(t.Context(), one.ID, func(p *product) error { p.Name += "x"; return nil }); err != nil {
+					t.Fatal(err)
+				}
+			}
+			for range 1 + 20 { // the first is no hit
+				find(t, items, one.ID)
+			}
+			if n := cachedrepo.AuditQueue(c); n != test.want {
+				t.Errorf("%d samples, want %d", n, test.want)
+			}
+			if ages := cachedrepo.AuditAges(c); ages != [3]time.Duration{time.Second, 10 * time.Second, time.Minute} {
+				t.Errorf("looks after %v", ages)
+			}
+		})
 	}
 }
 

@@ -394,6 +394,64 @@ func TestStrictRenewal(t *testing.T) {
 	})
 }
 
+// A renewal that is under way when COMMIT is answered is waited for: one that came after the release would keep the key from
+// being cached until its deadline.
+func TestStrictReleaseWaitsForRenewal(t *testing.T) {
+	strictPairs(t, cachedrepo.Config{Strict: soon}, func(t *testing.T, x strictPair) {
+		sent, release := holdAnswer(x.proxy)
+		defer release()
+		renewal := x.w.store.parkNth(t, "before intend", about(x.p), 2)
+		w1 := x.w.renaming(t.Context(), x.p.ID, "new")
+		receive(t, sent, "COMMIT's answer")
+		renewal.wait(t)
+		release()
+		within(soon.Deadline/8, func() {
+			if w1.returned() {
+				t.Fatal("W returned while it renewed its intents")
+			}
+		})
+		renewal.goOn()
+		if _, err := w1.wait(t); err != nil {
+			t.Fatal(err)
+		}
+		x.r.reads(t, x.p.ID, "new")
+		x.r.hits(t, x.p.ID, "new")
+	})
+}
+
+// A renewal that fails is tried again much sooner than the next one would be, though the server is taken to be away.
+func TestStrictRenewalIsTriedAgain(t *testing.T) {
+	t.Parallel()
+	s := newShop(t)
+	p := s.insert(t, "A-1")
+	const pause = time.Second // between two renewals
+	proxy, way := newProxy(t, s), &countedStore{Store: memstore.New(memstore.Config{})}
+	w := s.strictlyAt(t, s.pg.URLThrough(proxy.Addr()), way, "shop", cachedrepo.Config{
+		Strict: cachedrepo.StrictConfig{Deadline: patience, Margin: patience - 3*pause},
+	})
+	sent, release := holdAnswer(proxy)
+	defer release()
+	w1 := w.renaming(t.Context(), p.ID, "new")
+	receive(t, sent, "COMMIT's answer")
+	tried := make(chan time.Time, 100)
+	way.fail(func(_ context.Context, ops []store.Op) error {
+		if ops[0].Kind == store.Intend {
+			tried <- time.Now()
+		}
+		return errDown
+	})
+	first := <-tried
+	<-tried
+	if took := (<-tried).Sub(first); took >= pause {
+		t.Errorf("two more attempts took %s", took)
+	}
+	way.fail(nil)
+	release()
+	if _, err := w1.wait(t); err != nil {
+		t.Fatal(err)
+	}
+}
+
 // A COMMIT that is late on its way finds no transaction: the server has cut the connection before the intents end.
 func TestStrictServerCutsIdleWriter(t *testing.T) {
 	short := cachedrepo.StrictConfig{Deadline: patience, Margin: patience - 1500*time.Millisecond}
@@ -462,6 +520,19 @@ func TestStrictLimitIsNeverLonger(t *testing.T) {
 	}
 }
 
+// A server that takes the setting and does not keep it is found out before the intents are placed.
+func TestStrictLimitIsReadBack(t *testing.T) {
+	t.Parallel()
+	pg := testenv.PostgresWith(t, shopSchema+`; CREATE FUNCTION set_config(text, text, boolean) RETURNS text LANGUAGE sql AS $$ SELECT '0' $$`)
+	s := (&shop{pg: pg}).again(t, pg.URL())
+	url := pg.URL() + map[bool]string{true: "&", false: "?"}[strings.Contains(pg.URL(), "?")] + "search_path=public,pg_catalog"
+	w := s.strictlyAt(t, url, memstore.New(memstore.Config{}), "shop", cachedrepo.Config{})
+	_, err := w.Insert(t.Context(), product{SKU: "A-1"})
+	if err == nil || !strings.Contains(err.Error(), "idle_in_transaction_session_timeout cannot be set") || w.cache.Stats().Intended != 0 {
+		t.Errorf("%v, %d intents", err, w.cache.Stats().Intended)
+	}
+}
+
 // The intents take so long that too little of their time is left: nothing is sent any more.
 func TestStrictTooLateForCommit(t *testing.T) {
 	strictPairs(t, cachedrepo.Config{Strict: soon}, func(t *testing.T, x strictPair) {
@@ -523,6 +594,33 @@ func TestStrictInDoubt(t *testing.T) {
 	}
 }
 
+// In doubt the intents get their full time once more: it is from then on that the server must come to its end before they do.
+func TestStrictInDoubtHasItsFullTime(t *testing.T) {
+	t.Parallel()
+	s := newShop(t)
+	p := s.insert(t, "A-1")
+	var ahead atomic.Int64
+	st := memstore.New(memstore.Config{Clock: func() time.Time { return time.Now().Add(time.Duration(ahead.Load())) }})
+	proxy := newProxy(t, s)
+	const deadline = 4 * patience
+	w := s.strictlyAt(t, s.pg.URLThrough(proxy.Addr()), st, "shop", cachedrepo.Config{Strict: cachedrepo.StrictConfig{Deadline: deadline}})
+	cachedrepo.RepeatBy(w.cache, func(time.Duration) <-chan time.Time { return nil })
+	sent, release := holdAnswer(proxy)
+	defer release()
+	w1 := w.renaming(t.Context(), p.ID, "new")
+	receive(t, sent, "COMMIT's answer")
+	ahead.Store(int64(deadline / 2))
+	proxy.Cut()
+	release()
+	if _, err := w1.wait(t); !errors.Is(err, model.ErrInDoubt) {
+		t.Fatalf("%v, want in doubt", err)
+	}
+	ahead.Store(int64(deadline * 5 / 4))
+	if got := w.store.state(t, w.key(p)); got.State != store.Intent {
+		t.Errorf("the key holds %+v", got)
+	}
+}
+
 // A statement failed and its error was dropped: the server cannot commit, and nothing is announced.
 func TestStrictFailedStatement(t *testing.T) {
 	strictPairs(t, cachedrepo.Config{}, func(t *testing.T, x strictPair) {
@@ -576,6 +674,48 @@ func TestStrictDeferredConstraint(t *testing.T) {
 	if n := w.cache.Stats().Intended - before; n != 0 {
 		t.Errorf("%d intents for what the database refused", n)
 	}
+}
+
+// A deferred trigger moves a row that was touched. It has run before it is known what changed: where the row is then has its
+// intent before COMMIT too.
+func TestStrictDeferredTrigger(t *testing.T) {
+	t.Parallel()
+	pg := testenv.PostgresWith(t, shopSchema+`;
+		CREATE FUNCTION move() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN UPDATE products SET sku = 'A-9' WHERE id = NEW.id; RETURN NULL; END $$;
+		CREATE CONSTRAINT TRIGGER move AFTER UPDATE OF name ON products DEFERRABLE INITIALLY DEFERRED FOR EACH ROW EXECUTE FUNCTION move()`)
+	s := (&shop{pg: pg}).again(t, pg.URL())
+	st := memstore.New(memstore.Config{})
+	r, w := s.strictly(t, st, "shop", cachedrepo.Config{Wait: -1}), s.strictly(t, st, "shop", cachedrepo.Config{Wait: -1})
+	p := s.insert(t, "A-1")
+	// 1. R has read that nobody is at A-9, and has the lease.
+	fill := r.store.park(t, "before fill", "sku:A-9")
+	r1 := begin(func() (product, error) { return r.FindBy(t.Context(), strictSKU.Eq("A-9")) })
+	fill.wait(t)
+	// 2. W renames the row, which its trigger moves there. It has committed.
+	post := w.store.park(t, "before release", about(p))
+	w1 := begin(func() (product, error) {
+		return product{}, w.db.Run(t.Context(), func(ctx context.Context) error {
+			if err := txhooks.Touch(ctx, strictProducts.Row(p.ID)); err != nil {
+				return err
+			}
+			_, err := w.db.ExecContext(ctx, `UPDATE products SET name = 'new' WHERE id = $1`, p.ID)
+			return err
+		})
+	})
+	post.wait(t)
+	// 3. What R has read is not stored.
+	fill.goOn()
+	if _, err := r1.wait(t); !errors.Is(err, model.ErrNotFound) {
+		t.Fatal(err)
+	}
+	if got, err := r.FindBy(t.Context(), strictSKU.Eq("A-9")); err != nil || got.ID != p.ID {
+		t.Errorf("at A-9: %+v, %v", got, err)
+	}
+	post.goOn()
+	if _, err := w1.wait(t); err != nil {
+		t.Fatal(err)
+	}
+	w.lostNothing(t)
 }
 
 // Both drivers send the statement before COMMIT, and it does what it should.

@@ -182,6 +182,45 @@ func TestStrictHistory9TwoWriters(t *testing.T) {
 	})
 }
 
+// A row that moves has its intents where it was and where it will be: under both keys somebody has read what was so before.
+func TestStrictBothKeysOfARowThatMoves(t *testing.T) {
+	strictHistories(t, func(t *testing.T, r, w *process, p product) {
+		by := func(sku string) (product, error) { return r.FindBy(t.Context(), strictSKU.Eq(sku)) }
+		// 1. R1 has read the row at A-1, R2 that there is none at A-9. Both have their leases.
+		fill1, fill2 := r.store.park(t, "before fill", "sku:A-1"), r.store.park(t, "before fill", "sku:A-9")
+		r1 := begin(func() (product, error) { return by("A-1") })
+		r2 := begin(func() (product, error) { return by("A-9") })
+		fill1.wait(t)
+		fill2.wait(t)
+		// 2. W moves the row from. It has committed.
+		post := w.store.park(t, "before release", "sku:A-9")
+		w1 := begin(func() (product, error) {
+			return w.Modify(t.Context(), p.ID, func(rec *product) error { rec.SKU = "A-9"; return nil })
+		})
+		post.wait(t)
+		// 3. What the two have read is not stored.
+		fill1.goOn()
+		fill2.goOn()
+		if got, err := r1.wait(t); err != nil || got.ID != p.ID {
+			t.Errorf("R1: %+v, %v", got, err)
+		}
+		if _, err := r2.wait(t); !errors.Is(err, model.ErrNotFound) {
+			t.Errorf("R2: %v", err)
+		}
+		if got, err := by("A-1"); !errors.Is(err, model.ErrNotFound) {
+			t.Errorf("where it was: %+v, %v", got, err)
+		}
+		if got, err := by("A-9"); err != nil || got.ID != p.ID {
+			t.Errorf("where it is: %+v, %v", got, err)
+		}
+		post.goOn()
+		if _, err := w1.wait(t); err != nil {
+			t.Fatal(err)
+		}
+		w.lostNothing(t)
+	})
+}
+
 // An intent was evicted, and a reader has the lease when W commits. W's release does not find its token, and ends the lease:
 // P1. It is counted.
 func TestStrictHistory10IntentEvicted(t *testing.T) {

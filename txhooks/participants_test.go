@@ -7,6 +7,7 @@ import (
 	"strings"
 	"testing"
 	"time"
+	"unsafe"
 
 	"github.com/jmoiron/sqlx"
 
@@ -187,6 +188,25 @@ func TestParticipantsRefuse(t *testing.T) {
 				idle(t, db)
 			})
 		})
+	}
+}
+
+// COMMIT is sent while both clocks say that there is time: the monotonic one stands still while a virtual machine is
+// suspended, and the other one may be set.
+func TestBothClocksCount(t *testing.T) {
+	for _, test := range []struct {
+		wall, monotonic time.Duration
+		late            bool
+	}{
+		{time.Hour, time.Hour, false},
+		{-time.Hour, time.Hour, true},
+		{time.Hour, -time.Hour, true},
+	} {
+		until := time.Now().Add(test.wall)
+		(*[2]int64)(unsafe.Pointer(&until))[1] += int64(test.monotonic - test.wall) // the monotonic clock alone
+		if err := (&transaction{until: until}).inTime(); errors.Is(err, errLate) != test.late {
+			t.Errorf("%+v: %v", test, err)
+		}
 	}
 }
 

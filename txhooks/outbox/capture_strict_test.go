@@ -36,6 +36,10 @@ func TestCaptureOfAStrictTable(t *testing.T) {
 		_ = box.Close(ctx)
 		_ = cache.Close(ctx)
 	})
+	var limit string // that the server keeps, while the intents stand
+	t.Cleanup(db.Subscribe(staged(func(ctx context.Context) error {
+		return db.GetContext(ctx, &limit, "SELECT current_setting('idle_in_transaction_session_timeout')")
+	})))
 	cached := cachedrepo.Wrap(cache, repo.New(db, table))
 	name := func(id int64) string {
 		g, err := cached.Find(context.Background(), id)
@@ -47,6 +51,7 @@ func TestCaptureOfAStrictTable(t *testing.T) {
 	for _, c := range captures {
 		name(c.id)
 		before := cache.Stats()
+		limit = ""
 		if _, err := db.ExecContext(t.Context(), c.statement); err != nil {
 			t.Fatal(c.what, err)
 		}
@@ -54,8 +59,17 @@ func TestCaptureOfAStrictTable(t *testing.T) {
 		if got := name(c.id); got != c.want {
 			t.Errorf("%s: guest %d is %q, want %q", c.what, c.id, got, c.want)
 		}
+		if limit != "28s" {
+			t.Errorf("%s: the server's limit is %q", c.what, limit)
+		}
 		if placed := after.Intended - before.Intended; placed < 2 || after.Released-before.Released != placed {
 			t.Errorf("%s: %d intents, %d released", c.what, placed, after.Released-before.Released)
 		}
 	}
 }
+
+// staged is called when all changes are known.
+type staged func(ctx context.Context) error
+
+func (staged) Ended(context.Context, txhooks.Outcome, txhooks.Changes) int { return 0 }
+func (s staged) Stage(ctx context.Context, _ txhooks.Changes) error        { return s(ctx) }

@@ -64,6 +64,24 @@ func TestDeadConsumerReturns(t *testing.T) {
 	}
 }
 
+// Nor is one waited for that was dead when a row was acknowledged: no sweep comes to that row any more.
+func TestDeadConsumerIsNotWaitedFor(t *testing.T) {
+	t.Parallel()
+	pg := database(t)
+	s := open(t, pg.URL())
+	if err := open(t, pg.URL()).start(t, newConsumer("dead"), quietly()).Close(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	s.conn.MustExec("UPDATE aside_consumers SET expires_at = now()")
+	o := s.start(t, newConsumer("alive"), quietly())
+	eventually(t, "it has swept and counted", func() bool { return o.Stats().Consumers == 1 })
+	s.record(t, 1)
+	s.until(t, 1, "SELECT count(*) FROM aside_outbox WHERE cardinality(acked) = 1")
+	if n := s.count(t, doneRows); n != 1 {
+		t.Error("the row waits for the dead")
+	}
+}
+
 // What a returning consumer owes is paid by whoever can: its store is away when it starts.
 func TestDebtIsPaidLater(t *testing.T) {
 	t.Parallel()
@@ -97,6 +115,27 @@ func TestLapsedConsumerEndsItsEntries(t *testing.T) {
 	eventually(t, "all is ended", func() bool { return c.ended() == "all" && o.Stats().Retired == 1 })
 	// It is alive for others again.
 	s.until(t, 1, "SELECT count(*) FROM aside_consumers WHERE expires_at > now() AND retire_since IS NULL")
+}
+
+// So does one whose sign of life may have come late: the answer to it was lost, and the one before it is older than Expire, so
+// that others may have taken it for dead in between.
+func TestLateSignOfLife(t *testing.T) {
+	t.Parallel()
+	s := open(t, database(t).URL())
+	c := newConsumer("a")
+	o := s.start(t, c, quietly())
+	for _, test := range []struct {
+		k    keeper
+		want string
+	}{
+		{keeper{good: time.Now().Add(-o.cfg.Expire / 2), failed: true}, ""},
+		{keeper{good: time.Now().Add(-o.cfg.Expire)}, ""},
+		{keeper{good: time.Now().Add(-o.cfg.Expire), failed: true}, "all"},
+	} {
+		if err := o.live(t.Context(), &test.k); err != nil || c.ended() != test.want {
+			t.Errorf("the last answer was %s ago, lost since %t: ended %q, %v; want %q", o.cfg.Expire, test.k.failed, c.ended(), err, test.want)
+		}
+	}
 }
 
 // A version that knows other indexes is another consumer: what one acknowledges is open for the other (hazard 2e).
@@ -235,6 +274,47 @@ func TestCloseAcknowledges(t *testing.T) {
 	s.record(t, 10)
 	if n := s.count(t, "SELECT count(*) FROM aside_outbox"); n != 10 {
 		t.Error("a transaction after Close was written down")
+	}
+}
+
+// Close comes while acknowledgements are under way, and ends them: it sends them again itself.
+func TestCloseAcknowledgesWhatWasUnderWay(t *testing.T) {
+	t.Parallel()
+	s := open(t, database(t).URL())
+	o := s.start(t, newConsumer("a"), quietly())
+	waiting := func() (pid int) {
+		_ = s.conn.Get(&pid, `SELECT coalesce(max(pid), 0) FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'
+			AND query LIKE '%FOR UPDATE SKIP LOCKED%acked%'`)
+		return pid
+	}
+	s.record(t, 1)
+	s.until(t, 1, doneRows)
+	eventually(t, "it has counted, after it has swept", func() bool { return o.Stats().Consumers == 1 })
+	// Nobody may write to the table for a while.
+	lock := s.conn.MustBegin()
+	defer func() { _ = lock.Rollback() }()
+	tx, changes, _ := s.underWay(t, o.writer)
+	if err := tx.Commit(); err != nil {
+		t.Fatal(err)
+	}
+	lock.MustExec("LOCK TABLE aside_outbox IN SHARE MODE")
+	o.acks.add(changes.ID())
+	var first int
+	eventually(t, "the acknowledgement waits", func() bool { first = waiting(); return first != 0 })
+	closed := make(chan error, 1)
+	go func() { closed <- o.Close(context.Background()) }()
+	eventually(t, "that of Close waits, or Close is done", func() bool {
+		pid := waiting()
+		return pid != 0 && pid != first || len(closed) > 0
+	})
+	if err := lock.Rollback(); err != nil {
+		t.Fatal(err)
+	}
+	if err := <-closed; err != nil {
+		t.Fatal(err)
+	}
+	if n := s.count(t, doneRows); n != 2 {
+		t.Errorf("%d rows are done, want 2", n)
 	}
 }
 

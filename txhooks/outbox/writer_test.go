@@ -5,6 +5,8 @@ import (
 	"database/sql"
 	"errors"
 	"fmt"
+	"os"
+	"runtime"
 	"slices"
 	"strconv"
 	"strings"
@@ -159,14 +161,51 @@ func TestStageFails(t *testing.T) {
 	}
 }
 
+// Nor if it does not say everything, because part of the changes cannot be read any more. Not parallel: it spoils the files of
+// all transactions of this process.
+func TestStageNeedsAllChanges(t *testing.T) {
+	s := open(t, database(t).URL())
+	t.Cleanup(s.db.Subscribe(spoiler{t}))
+	s.start(t, newConsumer("a"), quietly())
+	err := s.db.Run(t.Context(), func(ctx context.Context) error {
+		changes := make([]txhooks.Change, 20_000) // half of them go to a file
+		for i := range changes {
+			changes[i] = txhooks.Change{Relation: songs.Relation(), After: image(int64(i), "x")}
+		}
+		return errors.Join(s.tryRecord(ctx, 1), s.db.Changed(ctx, changes...))
+	})
+	if err == nil || !strings.Contains(err.Error(), "aside: outbox: ") || s.count(t, "SELECT count(*) FROM songs") != 0 {
+		t.Errorf("committed with changes that nobody is told of: %v", err)
+	}
+}
+
+// spoiler empties the files of changes before they are written down.
+type spoiler struct{ t *testing.T }
+
+func (spoiler) Ended(context.Context, txhooks.Outcome, txhooks.Changes) int { return 0 }
+
+func (s spoiler) Stage(context.Context, txhooks.Changes) error {
+	if runtime.GOOS != "linux" {
+		s.t.Skip("open files are found in /proc")
+	}
+	open, err := os.ReadDir("/proc/self/fd")
+	for _, f := range open {
+		name := "/proc/self/fd/" + f.Name()
+		if to, _ := os.Readlink(name); strings.Contains(to, "aside-changes-") {
+			err = errors.Join(err, os.Truncate(name, 0))
+		}
+	}
+	return err
+}
+
 func TestStartNeedsItsTables(t *testing.T) {
 	t.Parallel()
 	s := open(t, testenv.Postgres(t).URL())
 	if _, err := Start(s.db, newConsumer("a"), Config{}); err == nil || !strings.Contains(err.Error(), "aside_outbox") {
 		t.Errorf("%v", err)
 	}
-	if _, err := Start(s.db, newConsumer("a"), Config{Keep: time.Second}); err == nil {
-		t.Error("Keep below Doubt was accepted")
+	if _, err := Start(s.db, newConsumer("a"), Config{Keep: time.Second}); err == nil || !strings.Contains(err.Error(), "Config.Keep") {
+		t.Errorf("Keep below Doubt: %v", err)
 	}
 	if _, err := Start(nil, nil, Config{}); err == nil {
 		t.Error("no database was accepted")
@@ -205,6 +244,27 @@ func TestResolve(t *testing.T) {
 				t.Errorf("%d rows", n)
 			}
 		})
+	}
+}
+
+// A transaction that nobody knows the outcome of is not acknowledged: it may commit after everything was invalidated.
+func TestDoubtIsNotAcknowledged(t *testing.T) {
+	t.Parallel()
+	pg := database(t)
+	proxy := faults.NewPostgresProxy(t, pg.Addr())
+	s := open(t, pg.URLThrough(proxy.Addr()))
+	cfg := quietly()
+	cfg.Doubt = -1
+	o := s.start(t, newConsumer("a"), cfg)
+	proxy.CutAfterCommit()
+	if err := s.tryRecord(t.Context(), 1); !errors.Is(err, model.ErrInDoubt) {
+		t.Fatalf("%v, want in doubt", err)
+	}
+	if err := o.Close(t.Context()); err != nil { // which acknowledges what there is
+		t.Fatal(err)
+	}
+	if n := s.count(t, openRows); n != 1 {
+		t.Errorf("%d rows are open", n)
 	}
 }
 
