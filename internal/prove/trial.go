@@ -15,8 +15,8 @@ import (
 	"time"
 )
 
-// patience bounds one rule's tests: without a rule some of them wait in vain.
-const patience = 3 * time.Minute
+// patience bounds a run of tests: without a rule some of them wait in vain.
+const patience = 5 * time.Minute
 
 // try runs a rule's tests on the program without it. It returns an error
 // unless each of them fails.
@@ -39,18 +39,13 @@ func try(ctx context.Context, root string, r Rule, race bool) error {
 	}
 
 	binary := filepath.Join(dir, "test")
-	build := []string{"test", "-c", "-vet=off", "-overlay", overlay, "-o", binary}
-	if race {
-		build = append(build, "-race")
-	}
-	if out, err := run(ctx, root, "go", append(build, r.Package)...); err != nil {
-		return fmt.Errorf("it does not build: %w\n%s", err, out)
+	if err := build(ctx, root, r.Package, binary, race, "-overlay", overlay); err != nil {
+		return err
 	}
 
 	var missed []string
 	for _, test := range r.Tests {
-		out, err := run(ctx, filepath.Join(root, filepath.FromSlash(r.Package)), binary,
-			"-test.run", pattern(test), "-test.count=1", "-test.v", "-test.timeout", patience.String())
+		out, err := runTests(ctx, root, r.Package, binary, pattern(test))
 		switch {
 		case ctx.Err() != nil:
 			return ctx.Err()
@@ -62,6 +57,47 @@ func try(ctx context.Context, root string, r Rule, race bool) error {
 		return fmt.Errorf("without the rule passed: %s", strings.Join(missed, ", "))
 	}
 	return nil
+}
+
+// baseline runs a package's tests on the program as it is. One that fails
+// anyway would prove every rule.
+func baseline(ctx context.Context, root, pkg string, tests []string, race bool) error {
+	dir, err := os.MkdirTemp("", "aside-prove-")
+	if err != nil {
+		return err
+	}
+	defer func() { _ = os.RemoveAll(dir) }()
+	binary := filepath.Join(dir, "test")
+	if err := build(ctx, root, pkg, binary, race); err != nil {
+		return err
+	}
+	var names []string
+	for _, test := range tests {
+		function, _, _ := strings.Cut(test, "/")
+		names = append(names, regexp.QuoteMeta(function))
+	}
+	if out, err := runTests(ctx, root, pkg, binary, "^("+strings.Join(names, "|")+")$"); err != nil {
+		return fmt.Errorf("%s: with all rules in place tests fail: %w\n%s", pkg, err, out)
+	}
+	return nil
+}
+
+// build builds a package's tests as fast as it can: what is built runs once.
+func build(ctx context.Context, root, pkg, binary string, race bool, flags ...string) error {
+	args := append([]string{"test", "-c", "-vet=off", "-gcflags=-N -l", "-ldflags=-s -w", "-o", binary}, flags...)
+	if race {
+		args = append(args, "-race")
+	}
+	if out, err := run(ctx, root, "go", append(args, pkg)...); err != nil {
+		return fmt.Errorf("it does not build: %w\n%s", err, out)
+	}
+	return nil
+}
+
+// runTests runs what matches. Whoever takes longer than patience has failed.
+func runTests(ctx context.Context, root, pkg, binary, match string) ([]byte, error) {
+	return run(ctx, filepath.Join(root, filepath.FromSlash(pkg)), binary,
+		"-test.run", match, "-test.count=1", "-test.v", "-test.timeout", patience.String())
 }
 
 // writeOverlay writes the new texts, and the file that tells the go command
