@@ -147,15 +147,11 @@ func (rt *runtime) subscriber() txhooks.Subscriber {
 
 // Prepare has deferred triggers run and limits set, if rows of strict tables were changed or touched. It implements
 // txhooks.Preparer.
-func (s strictSubscriber) Prepare(ctx context.Context, changes txhooks.Changes, p *txhooks.Preparation) error {
+func (s strictSubscriber) Prepare(ctx context.Context, changes txhooks.Changes) error {
 	if !s.strict.concerns(changes) {
 		return nil
 	}
-	if err := s.strict.limit(ctx, changes.ID()); err != nil {
-		return err
-	}
-	p.Immediate = true
-	return nil
+	return s.strict.limit(ctx, changes.ID())
 }
 
 // Stage does what Prepare does where only what came after Prepare, such as what triggers wrote down, shows that rows of

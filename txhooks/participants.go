@@ -41,12 +41,7 @@ func newID() (id ID) {
 type Preparer interface {
 	// Prepare may send statements on ctx, which carries the transaction, and report changes by DB.Changed. changes are those
 	// reported so far; its Tables include those that were touched.
-	Prepare(ctx context.Context, changes Changes, p *Preparation) error
-}
-
-// Preparation is what the Preparers of one transaction tell each other.
-type Preparation struct {
-	Immediate bool // constraints are immediate: deferred triggers have run, and their errors would have come
+	Prepare(ctx context.Context, changes Changes) error
 }
 
 // Stager is a Subscriber that writes the changes down in the transaction that made them.
@@ -103,9 +98,8 @@ func (t *transaction) flush(ctx context.Context) error {
 	if len(ps) == 0 || !t.takesPart() {
 		return nil
 	}
-	var p Preparation
 	for _, s := range ps {
-		if err := s.Prepare(ctx, t.soFar(), &p); err != nil {
+		if err := s.Prepare(ctx, t.soFar()); err != nil {
 			return err
 		}
 	}

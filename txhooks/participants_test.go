@@ -28,13 +28,8 @@ type participant struct {
 	ids              []ID
 }
 
-func (p *participant) Prepare(ctx context.Context, changes Changes, pr *Preparation) error {
-	line := "prepare"
-	if pr.Immediate {
-		line += " immediate"
-	}
-	pr.Immediate = true
-	p.add(line)
+func (p *participant) Prepare(ctx context.Context, changes Changes) error {
+	p.add("prepare")
 	p.prepared = append(p.prepared, len(slices.Collect(changes.All())))
 	p.ids = append(p.ids, changes.ID())
 	if p.prepare != nil {
@@ -111,7 +106,7 @@ func TestParticipantsTakeTheirTurns(t *testing.T) {
 			t.Fatal(err)
 		}
 		p.want(t, "before", "prepare", "stage", "guard", "subscriber committed", "settled committed p", "after")
-		second.want(t, "prepare immediate", "stage", "guard", "subscriber committed", "settled committed p")
+		second.want(t, "prepare", "stage", "guard", "subscriber committed", "settled committed p")
 		if !slices.Equal(p.prepared, []int{1}) || !slices.Equal(second.prepared, []int{2}) || !slices.Equal(p.staged, []int{2}) {
 			t.Errorf("changes seen: %v, %v, %v", p.prepared, second.prepared, p.staged)
 		}

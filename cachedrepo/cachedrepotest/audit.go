@@ -79,7 +79,7 @@ type subscriber struct{ a *Auditor }
 
 var _ txhooks.Preparer = subscriber{}
 
-func (s subscriber) Prepare(ctx context.Context, _ txhooks.Changes, _ *txhooks.Preparation) error {
+func (s subscriber) Prepare(ctx context.Context, _ txhooks.Changes) error {
 	txhooks.AfterEnd(ctx, func(ctx context.Context, o txhooks.Outcome) {
 		s.a.audit(ctx, "after a transaction that was "+o.String())
 	})

@@ -5,13 +5,13 @@ package main
 var bothLimits = []Edit{
 	{
 		"cachedrepo/strict.go",
-		"	if err := s.strict.limit(ctx, changes.ID()); err != nil {\n		return err\n	}\n	p.Immediate = true",
-		"	p.Immediate = true",
+		"	return s.strict.limit(ctx, changes.ID())\n}\n\n// Stage does",
+		"	return nil\n}\n\n// Stage does",
 	},
 	{
 		"cachedrepo/strict.go",
-		"	return s.strict.limit(ctx, changes.ID())\n",
-		"	return nil\n",
+		"has(changes.ID()) {\n		return nil\n	}\n	return s.strict.limit(ctx, changes.ID())\n",
+		"has(changes.ID()) {\n		return nil\n	}\n	return nil\n",
 	},
 }
 

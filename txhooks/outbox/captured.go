@@ -96,7 +96,7 @@ func (w *writer) look(ctx context.Context, db querier) (*capture, error) {
 // those of COMMIT. One statement. What was reported already is not reported again.
 //
 // A row that does not say everything, see row.whole, is left to the relay: it is marked, so that it is not acknowledged with ours.
-func (w *writer) Prepare(ctx context.Context, changes txhooks.Changes, p *txhooks.Preparation) error {
+func (w *writer) Prepare(ctx context.Context, changes txhooks.Changes) error {
 	c := w.captured.Load()
 	if c == nil { // the database could not be reached before
 		var err error
@@ -132,7 +132,6 @@ func (w *writer) Prepare(ctx context.Context, changes txhooks.Changes, p *txhook
 	if err != nil {
 		return err
 	}
-	p.Immediate = true
 	if len(broken) > 0 {
 		if _, err := w.db.ExecContext(ctx, "UPDATE "+w.tables().outbox+` SET changes = jsonb_set(changes, '{0,left}', 'true')
 			WHERE id = ANY ($1::text::bigint[])`, listed(broken, number)); err != nil {
