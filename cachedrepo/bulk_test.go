@@ -24,7 +24,7 @@ import (
 )
 
 // crowd is a shop with so many products that their images and keys must not all be in memory at once.
-const crowd = 50_000
+const crowd = 100_000
 
 func (s *shop) fillCrowd(t *testing.T, n int) {
 	t.Helper()
@@ -94,7 +94,7 @@ func allImages(t *testing.T) uint64 {
 	return took
 }
 
-// One statement changes a unique value of 50,000 rows, another deletes them: whatever was cached of them, under key, old
+// One statement changes a unique value of 100,000 rows, another deletes them: whatever was cached of them, under key, old
 // and new value, is gone, and neither images nor keys were all in memory. (Not parallel: it looks at the heap.)
 func TestBulk(t *testing.T) {
 	s := newShop(t)

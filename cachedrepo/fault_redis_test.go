@@ -545,3 +545,35 @@ func TestFaultLargeBatch(t *testing.T) {
 		})
 	}
 }
+
+// A write that comes while the server is told what is pending must not keep it distrusted: where writes come faster than the
+// prober turns, the cache would never come back. Here one comes in each of its turns.
+func TestFaultWritersDoNotHinderTrust(t *testing.T) {
+	s := newShop(t)
+	counted := &countedStore{Store: memstore.New(memstore.Config{})}
+	c := s.cache(t, counted, cachedrepo.Config{})
+	cached := cachedrepo.Wrap(c, s.plain)
+	p := s.insert(t, "A-1")
+	write := func() {
+		if _, err := cached.Modify(context.WithoutCancel(t.Context()), p.ID, func(p *product) error { p.Name += "x"; return nil }); err != nil {
+			t.Error(err)
+		}
+	}
+	counted.fail(down)
+	write()
+	var turns atomic.Int64
+	counted.fail(func(_ context.Context, ops []store.Op) error {
+		if strings.Contains(ops[0].Key, "~probe") && turns.Add(1) < 20 {
+			write()
+		}
+		return nil
+	})
+	until(t, "trust", func() bool {
+		hits := c.Stats().Hits
+		_, err := cached.Find(t.Context(), p.ID)
+		return err == nil && c.Stats().Hits > hits
+	})
+	if n := turns.Load(); n > 3 {
+		t.Errorf("it was trusted after %d turns of the prober", n)
+	}
+}

@@ -57,7 +57,8 @@ type node struct {
 	failures atomic.Int32 // calls in a row
 	distrust atomic.Bool
 	wrote    atomic.Bool  // it took a write since the watch last looked
-	kept     atomic.Int64 // how often something became pending because of it
+	kept     atomic.Int64 // how often something became pending for it
+	failed   atomic.Int64 // ... because a call failed
 	mending  bool         // a prober runs
 	key      string       // a key that nobody uses and that it has, for the prober or the watch
 	epoch    *uint64      // as the watch saw it last; nil: not yet

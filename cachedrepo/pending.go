@@ -35,11 +35,12 @@ func (n *nodes) end(ctx context.Context, ops []store.Op, heard func(ops []store.
 				part := ops[:min(chunk, len(ops))]
 				var replies []store.Reply
 				err := errAway
-				if n.asked(g.at) {
+				asked := n.asked(g.at)
+				if asked {
 					replies, err = n.send(ctx, g.at, "invalidate", part)
 				}
 				if err != nil {
-					n.keep(g.at, ops)
+					n.keep(g.at, ops, asked)
 					return
 				}
 				faultpoint.At(faultpoint.InPost)
@@ -116,12 +117,17 @@ func (n *nodes) owe(op *store.Op) {
 	n.pending[op.Key] = tokens
 }
 
-// keep notes ops as pending and ends the trust in the server that should have taken them, before it returns.
-func (n *nodes) keep(at *node, ops []store.Op) {
+// keep notes ops as pending before it returns and, if the server was asked and did not take them, ends the trust in it. If
+// it was not asked, this says nothing of the server, which may have been trusted again in between: reads of these keys find
+// them pending.
+func (n *nodes) keep(at *node, ops []store.Op, asked bool) {
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	at = n.current(at)
 	at.kept.Add(1)
+	if asked {
+		at.failed.Add(1)
+	}
 	for i := range ops {
 		_, known := n.pending[ops[i].Key]
 		if !known && n.closed {
@@ -135,7 +141,12 @@ func (n *nodes) keep(at *node, ops []store.Op) {
 		}
 		n.owe(&ops[i])
 	}
-	n.suspect(at)
+	if asked {
+		n.suspect(at)
+		return
+	}
+	n.judge()
+	n.mend(at)
 }
 
 // postpone notes releases that are no more than a kindness, as many as there is room for.

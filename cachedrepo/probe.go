@@ -32,9 +32,17 @@ func (n *nodes) probe(at *node) {
 			n.mu.Unlock()
 			return
 		}
-		kept := at.kept.Load()
-		if n.flush(n.ctx, at) == nil && n.restore(at, kept) {
-			return
+		kept, failed := at.kept.Load(), at.failed.Load()
+		if n.flush(n.ctx, at) == nil {
+			restored, done := n.restore(at, kept, failed)
+			if done {
+				return
+			}
+			if restored { // from now on writes do not wait for us: soon there is nothing left
+				pause = firstProbe
+				timer.Reset(0)
+				continue
+			}
 		}
 		timer.Reset(pause)
 		pause = min(2*pause, lastProbe)
@@ -72,16 +80,24 @@ func (n *nodes) replay(ctx context.Context, ops []store.Op) error {
 	return n.rt.call(call, ops, make([]store.Reply, len(ops)))
 }
 
-// restore trusts a server again, unless something became pending because of it since kept was read.
-func (n *nodes) restore(at *node, kept int64) bool {
+// restore trusts a server again, unless a call has failed since failed was read. Its prober is done if nothing has become
+// pending for it since kept was read: there is always somebody who sends what is pending.
+//
+// What writers kept because the server was not trusted is no reason to go on distrusting it: where they come faster than
+// the prober turns it would never be trusted again. Reads of what is pending do not ask it in any case.
+func (n *nodes) restore(at *node, kept, failed int64) (restored, done bool) {
 	n.mu.Lock()
 	defer n.mu.Unlock()
-	if at.kept.Load() != kept {
-		return false
+	if at.failed.Load() != failed {
+		return false, false
 	}
 	n.forgive(at)
-	at.mending = false
 	at.distrust.Store(false)
+	if at.kept.Load() != kept {
+		n.judge()
+		return true, false
+	}
+	at.mending = false
 	if at.key == "" && n.byName[at.name] == at {
 		delete(n.byName, at.name) // it has no keys
 	}
@@ -89,7 +105,7 @@ func (n *nodes) restore(at *node, kept int64) bool {
 	if !n.unsure.Load() {
 		clear(n.logged)
 	}
-	return true
+	return true, true
 }
 
 // flushAll sends what is pending to all servers at once, and returns how much still is.

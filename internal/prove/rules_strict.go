@@ -519,8 +519,8 @@ var strict = []Rule{
 		Removed: "a release that fails is dropped, for its intent will end by itself",
 		Edits: []Edit{{
 			"cachedrepo/pending.go",
-			"				if err != nil {\n					n.keep(g.at, ops)\n",
-			"				if err != nil {\n					if ops[0].Kind != store.Release {\n						n.keep(g.at, ops)\n					}\n",
+			"				if err != nil {\n					n.keep(g.at, ops, asked)\n",
+			"				if err != nil {\n					if ops[0].Kind != store.Release {\n						n.keep(g.at, ops, asked)\n					}\n",
 		}},
 		Package: "./cachedrepo",
 		Tests:   []string{"TestStrictReleaseAndIntentLost/redis", "TestStrictReleaseLost/redis"},

@@ -217,9 +217,16 @@ var writing = []Rule{
 		Name: "failed-invalidation-is-pending", Why: "2b, P1",
 		Says:    "An invalidation that fails is pending, and its key is not asked for, before the write returns.",
 		Removed: "it is forgotten",
-		Edits: []Edit{{"cachedrepo/pending.go", `					n.keep(g.at, ops)
+		Edits: []Edit{{"cachedrepo/pending.go", `					n.keep(g.at, ops, asked)
 					return`, `					return`}},
 		Package: "./cachedrepo", Tests: []string{"TestFaultOneLostInvalidation/memory", "TestFaultPendingBeforeTrust/memory"},
+	},
+	{
+		Name: "writers-do-not-hinder-trust", Why: "P4",
+		Says:    "What writers kept pending while a server was not trusted does not keep it from being trusted again.",
+		Removed: "the prober goes on while something has become pending for whatever reason",
+		Edits:   []Edit{{"cachedrepo/probe.go", `at.failed.Load() != failed`, `at.kept.Load() != kept`}},
+		Package: "./cachedrepo", Tests: []string{"TestFaultWritersDoNotHinderTrust"},
 	},
 	{
 		Name: "pending-is-reported", Why: "2b, P1",
