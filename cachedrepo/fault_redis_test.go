@@ -577,3 +577,37 @@ func TestFaultWritersDoNotHinderTrust(t *testing.T) {
 		t.Errorf("it was trusted after %d turns of the prober", n)
 	}
 }
+
+// Trusted again while something is still to be sent, and then it refuses that: it is distrusted at once, although it answers
+// reads.
+func TestFaultTrustedTooEarly(t *testing.T) {
+	s := newShop(t)
+	counted := &countedStore{Store: memstore.New(memstore.Config{})}
+	c := s.cache(t, counted, cachedrepo.Config{})
+	cached := cachedrepo.Wrap(c, s.plain)
+	p := s.insert(t, "A-1")
+	write := func() {
+		if _, err := cached.Modify(context.WithoutCancel(t.Context()), p.ID, func(p *product) error { p.Name += "x"; return nil }); err != nil {
+			t.Error(err)
+		}
+	}
+	counted.fail(down)
+	write()
+	var refuses atomic.Bool
+	counted.fail(func(_ context.Context, ops []store.Op) error {
+		if refuses.Load() && ops[0].Kind == store.Invalidate {
+			return store.ErrRefused
+		}
+		if strings.Contains(ops[0].Key, "~probe") && refuses.CompareAndSwap(false, true) {
+			write() // pending: the server is not trusted yet
+		}
+		return nil
+	})
+	until(t, "distrust", func() bool { return c.Stats().Opened == 2 })
+	counted.fail(nil)
+	until(t, "trust", func() bool {
+		hits := c.Stats().Hits
+		_, err := cached.Find(t.Context(), p.ID)
+		return err == nil && c.Stats().Hits > hits
+	})
+}

@@ -20,7 +20,7 @@ func (n *nodes) mend(at *node) {
 // probe runs while a server is not trusted, or has to be told what is pending: it sends that and then an invalidation of
 // a key that nobody uses, for a server that answers reads alone does not pass.
 func (n *nodes) probe(at *node) {
-	pause := firstProbe
+	pause, restored := firstProbe, false
 	timer := time.NewTimer(0)
 	defer timer.Stop()
 	for {
@@ -33,16 +33,20 @@ func (n *nodes) probe(at *node) {
 			return
 		}
 		kept, failed := at.kept.Load(), at.failed.Load()
-		if n.flush(n.ctx, at) == nil {
-			restored, done := n.restore(at, kept, failed)
-			if done {
-				return
-			}
-			if restored { // from now on writes do not wait for us: soon there is nothing left
-				pause = firstProbe
-				timer.Reset(0)
-				continue
-			}
+		err := n.flush(n.ctx, at)
+		if err == nil && n.restore(at, kept, failed) {
+			return
+		}
+		if err == nil && !at.distrust.Load() { // writers ask it again, so that soon there is nothing left to send
+			restored, pause = true, firstProbe
+			timer.Reset(0)
+			continue
+		}
+		if err != nil && restored { // too early: it may answer reads and refuse writes again
+			restored = false
+			n.mu.Lock()
+			n.suspect(at)
+			n.mu.Unlock()
 		}
 		timer.Reset(pause)
 		pause = min(2*pause, lastProbe)
@@ -80,22 +84,22 @@ func (n *nodes) replay(ctx context.Context, ops []store.Op) error {
 	return n.rt.call(call, ops, make([]store.Reply, len(ops)))
 }
 
-// restore trusts a server again, unless a call has failed since failed was read. Its prober is done if nothing has become
-// pending for it since kept was read: there is always somebody who sends what is pending.
+// restore trusts a server again, unless a call has failed since failed was read. It tells whether the prober is done: if
+// nothing has become pending since kept was read, for there is always somebody who sends what is pending.
 //
 // What writers kept because the server was not trusted is no reason to go on distrusting it: where they come faster than
 // the prober turns it would never be trusted again. Reads of what is pending do not ask it in any case.
-func (n *nodes) restore(at *node, kept, failed int64) (restored, done bool) {
+func (n *nodes) restore(at *node, kept, failed int64) (done bool) {
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	if at.failed.Load() != failed {
-		return false, false
+		return false
 	}
 	n.forgive(at)
 	at.distrust.Store(false)
 	if at.kept.Load() != kept {
 		n.judge()
-		return true, false
+		return false
 	}
 	at.mending = false
 	if at.key == "" && n.byName[at.name] == at {
@@ -105,7 +109,7 @@ func (n *nodes) restore(at *node, kept, failed int64) (restored, done bool) {
 	if !n.unsure.Load() {
 		clear(n.logged)
 	}
-	return true, true
+	return true
 }
 
 // flushAll sends what is pending to all servers at once, and returns how much still is.

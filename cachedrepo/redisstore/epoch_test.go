@@ -233,45 +233,41 @@ func TestEpochOfNobody(t *testing.T) {
 // time: it may take writes, so that no refusal tells of it.
 func TestEpochDemoted(t *testing.T) {
 	t.Parallel()
-	server := testenv.NewRedis(t, "--replica-read-only", "no")
-	s := New(server.Client(t))
-	put(t, s, "k", "old")
-	before := epochOf(t, s, "k")
-	ctx := context.Background()
-	admin := server.Client(t)
-	if err := admin.Do(ctx, "replicaof", "127.0.0.1", "1").Err(); err != nil {
-		t.Fatal(err)
-	}
-	if err := s.Learn(ctx); !errors.Is(err, store.ErrRefused) {
-		t.Errorf("Learn: %v", err)
-	}
-	if err := s.Do(ctx, []store.Op{{Key: "k"}}, make([]store.Reply, 1)); !errors.Is(err, store.ErrRefused) {
-		t.Errorf("what a replica answers counts: %v", err)
-	}
-	if err := admin.Do(ctx, "replicaof", "no", "one").Err(); err != nil {
-		t.Fatal(err)
-	}
-	if e := epochOf(t, s, "k"); e == before {
-		t.Error("promoted again, it is in the same epoch")
-	}
+	demoted(t, "--replica-read-only", func(t *testing.T, s *Store) {
+		if err := s.Learn(context.Background()); !errors.Is(err, store.ErrRefused) {
+			t.Errorf("Learn: %v", err)
+		}
+		if err := s.Do(context.Background(), []store.Op{{Key: "k"}}, make([]store.Reply, 1)); !errors.Is(err, store.ErrRefused) {
+			t.Errorf("what a replica answers counts: %v", err)
+		}
+	})
 }
 
-// Nor is one that refused a call as only a server does that is not what it was, although the client keeps the connection.
+// A server that refuses a call as only a replica does is not believed to be what it was, although the client keeps the
+// connection.
 func TestEpochAfterRefusal(t *testing.T) {
 	t.Parallel()
-	server := testenv.NewRedis(t, "--replica-serve-stale-data", "no")
+	demoted(t, "--replica-serve-stale-data", func(t *testing.T, s *Store) {
+		err := s.Do(context.Background(), []store.Op{{Key: "k"}}, make([]store.Reply, 1))
+		if !errors.Is(err, store.ErrRefused) || !strings.Contains(err.Error(), "MASTERDOWN") {
+			t.Errorf("%v", err)
+		}
+	})
+}
+
+// demoted runs a test while a server, started with a setting off, is a replica. Promoted again it is in another epoch.
+func demoted(t *testing.T, off string, test func(t *testing.T, s *Store)) {
+	t.Helper()
+	server := testenv.NewRedis(t, off, "no")
 	s := New(server.Client(t))
 	put(t, s, "k", "old")
 	before := epochOf(t, s, "k")
-	ctx := context.Background()
 	admin := server.Client(t)
-	if err := admin.Do(ctx, "replicaof", "127.0.0.1", "1").Err(); err != nil {
+	if err := admin.Do(context.Background(), "replicaof", "127.0.0.1", "1").Err(); err != nil {
 		t.Fatal(err)
 	}
-	if err := s.Do(ctx, []store.Op{{Key: "k"}}, make([]store.Reply, 1)); !errors.Is(err, store.ErrRefused) || !strings.Contains(err.Error(), "MASTERDOWN") {
-		t.Errorf("%v", err)
-	}
-	if err := admin.Do(ctx, "replicaof", "no", "one").Err(); err != nil {
+	test(t, s)
+	if err := admin.Do(context.Background(), "replicaof", "no", "one").Err(); err != nil {
 		t.Fatal(err)
 	}
 	if e := epochOf(t, s, "k"); e == before {

@@ -229,6 +229,13 @@ var writing = []Rule{
 		Package: "./cachedrepo", Tests: []string{"TestFaultWritersDoNotHinderTrust"},
 	},
 	{
+		Name: "trusted-too-early", Why: "hazard 8",
+		Says:    "A server that was trusted again while something was still to be sent, and does not take that, is distrusted at once.",
+		Removed: "a failure of what was still to be sent says nothing",
+		Edits:   []Edit{{"cachedrepo/probe.go", `err != nil && restored`, `false && restored`}},
+		Package: "./cachedrepo", Tests: []string{"TestFaultTrustedTooEarly"},
+	},
+	{
 		Name: "pending-is-reported", Why: "2b, P1",
 		Says:    "A write says how many of its invalidations are pending.",
 		Removed: "it says 0",
